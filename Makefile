@@ -1,0 +1,53 @@
+# `make demo` and `make test` do all set-up themselves; everything lives in .venv.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+TORCH   = torch==2.13.0
+PIP     = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+export HF_HUB_DISABLE_TELEMETRY = 1
+
+.PHONY: help demo test test-fast lint types format bench evidence clean
+
+help:            ## show what there is
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+# A stamp per set of extras: installed once, and again only when what is asked for changes.
+$(VENV)/torch.stamp: constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing torch (the CPU build, where pip has one at hand) ..."
+	@$(PIP) $(TORCH)
+	@touch $@
+
+$(VENV)/%.stamp: pyproject.toml $(VENV)/torch.stamp
+	@echo "Installing hfal[$*] into $(VENV) (once; takes a few minutes) ..."
+	@$(PIP) -e '.[$*]'
+	@touch $@
+
+demo: $(VENV)/demo.stamp  ## the main job on real tweets, without network: table and report.html
+	@$(BIN)/hfal run recipes/sentiment-offline.yaml
+
+test: $(VENV)/test.stamp  ## the whole test suite
+	@$(BIN)/python -m pytest
+
+test-fast: $(VENV)/test.stamp  ## the suite without what takes minutes
+	@$(BIN)/python -m pytest -m "not slow"
+
+lint: $(VENV)/test.stamp  ## ruff, formatting included
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(VENV)/test.stamp  ## mypy, strict on hfal/
+	@$(BIN)/mypy
+
+format: $(VENV)/test.stamp  ## put the code into the agreed form
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+bench: $(VENV)/torch.stamp  ## speed against peers, as ratios (an environment of its own: .venv-bench)
+	@$(MAKE) --no-print-directory VENV=.venv-bench .venv-bench/bench.stamp
+	@.venv-bench/bin/python -m benchmarks
+
+evidence: $(VENV)/demo.stamp  ## the learning curves of docs/evidence.md (about half an hour)
+	@$(BIN)/python -m benchmarks.evidence
+
+clean:           ## remove environments and caches, never runs/
+	rm -rf .venv .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,184 @@
+"""The command line: `hfal run`, `status`, `report`, `strategies`, `predict`, `init`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.markup import escape
+from rich.table import Table
+
+from hfal.errors import HfalError
+
+app = typer.Typer(
+    help="Active learning for Hugging Face: spend a label budget where it teaches the model most.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Entry point: what the user can put right is one line and exit code 2; ctrl-C is 130."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    _quiet_libraries()
+    try:
+        app()
+    except HfalError as error:
+        err.print(f"[bold red]error:[/] {escape(str(error))}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        err.print("Stopped. What was done is on disk: run the same command to go on.")
+        sys.exit(130)
+
+
+def _quiet_libraries() -> None:
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    handler = RichHandler(console=err, show_time=False, show_path=False, show_level=False, markup=False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="A YAML config; `hfal init` writes one.")],
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a key: --set budget.rows=500. May be repeated.", metavar="KEY=VALUE"),
+    ] = None,
+) -> None:
+    """Run a config, or go on with it where its folder has rounds already."""
+    from hfal.compute import is_main
+    from hfal.config import load_config
+    from hfal.output import compare, round_line
+    from hfal.running import run_config
+
+    loaded = load_config(config, changes or [])
+    _silence_progress_of_libraries()
+    talk = is_main()
+    if talk:
+        out.print(f"[bold]{escape(loaded.strategy)}[/], {loaded.budget.rows} labels, into {escape(loaded.output_dir)}")
+    outcome = run_config(loaded, (lambda name, done: out.print(round_line(name, done))) if talk else _nothing)
+    if not talk:
+        return
+    out.print(compare(outcome))
+    folder = outcome.folder
+    if outcome.report:
+        out.print(f"Report:      {escape(str(outcome.report))}")
+    out.print(f"Run folder:  {escape(str(folder))}  (model in {escape(str(folder / 'model'))})")
+    out.print("\nNext, on your own data:")
+    out.print("  hfal init                         asks for your file and writes a config")
+    out.print(f"  hfal predict {escape(str(folder))} FILE   labels for a file of texts")
+    out.print("  hfal strategies                   what else can choose")
+
+
+def _nothing(*_: object) -> None:
+    """Only the main process talks."""
+
+
+def _silence_progress_of_libraries() -> None:
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+
+
+@app.command()
+def status(folder: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]) -> None:
+    """What a run has spent, how good its model is, and what comes next."""
+    from hfal.output import status_lines
+    from hfal.report.view import open_run
+
+    for line in status_lines(open_run(folder)):
+        out.print(line)
+
+
+@app.command()
+def report(
+    folders: Annotated[list[Path], typer.Argument(help="One run folder, or several to compare.", metavar="RUN...")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the report.")] = None,
+) -> None:
+    """Write report.html, curve.png, curve.svg and metrics.csv; several runs make one picture."""
+    from hfal.report import write_report
+
+    out.print(f"Report: {escape(str(write_report(folders, output)))}")
+
+
+@app.command()
+def strategies(
+    wide: Annotated[bool, typer.Option("--wide", help="One line each, however long.")] = False,
+) -> None:
+    """All acquisition strategies: what they do, paper, signals, passes and memory."""
+    from hfal.output import strategy_table
+
+    if wide:
+        out.width = 200
+    out.print(strategy_table())
+    out.print(
+        "Compose them: 'margin>kmeans(prefilter=10)' keeps the best 10 x batch by margin and picks among them by "
+        "k-means;\n'exploration(first=random, then=badge, rounds=3)' changes from round to round.",
+        markup=False,
+    )
+
+
+@app.command()
+def predict(
+    folder: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
+    file: Annotated[str, typer.Argument(help="A file, folder or Hub data set with the run's input columns.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A .csv, .jsonl or .parquet file; else JSONL to the screen.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split of a Hub data set or a folder.")] = "train",
+) -> None:
+    """Label a file with the last model of a run."""
+    from hfal.predicting import predict_file
+
+    _silence_progress_of_libraries()
+    count = predict_file(folder, file, output, split)
+    if output:
+        out.print(f"{count:,} rows labelled: {escape(str(output))}")
+
+
+@app.command()
+def init(
+    source: Annotated[str | None, typer.Option(help="A file, folder, Hub data set or demo asset.")] = None,
+    text: Annotated[str | None, typer.Option(help="The column of texts.")] = None,
+    label: Annotated[str | None, typer.Option(help="The column of labels.")] = None,
+    model: Annotated[str | None, typer.Option(help="A Hub name, a folder or demo/minilm.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The config to write.")] = Path("hfal.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Replace the config where it exists.")] = False,
+) -> None:
+    """Ask for a file or data set, look at its columns and write a commented config."""
+    from hfal.starting import write_config
+
+    _silence_progress_of_libraries()
+    if output.exists() and not force:
+        raise HfalError(f"{output} exists already: choose another --output, or say --force")
+    asking = sys.stdin.isatty()
+
+    def ask(question: str, default: str | None, given: str | None) -> str:
+        if given is not None:
+            return given
+        if not asking and default is not None and question != "source":
+            return default
+        if not asking:
+            raise HfalError(f"no terminal to ask for the {question}: give --{question}")
+        answer: str = typer.prompt(question, default=default)
+        return answer
+
+    write_config(output, ask, source=source, text=text, label=label, model=model, tell=out.print)
+    out.print(f"\nWrote {escape(str(output))}. Read it, then: hfal run {escape(str(output))}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Processes and devices, through Accelerate: the few questions that the rest asks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, reduce
+from torch import Tensor
+
+
+def state() -> PartialState:
+    """Accelerate's view of the processes of this run."""
+    return PartialState()
+
+
+def is_main() -> bool:
+    """Whether this process writes files and talks to the user."""
+    return bool(state().is_main_process)
+
+
+def barrier() -> None:
+    """Wait until every process is here."""
+    state().wait_for_everyone()
+
+
+def from_main(value: Any) -> Any:
+    """The main process's value, in every process."""
+    if state().num_processes == 1:
+        return value
+    box = [value]
+    broadcast_object_list(box)
+    return box[0]
+
+
+def sum_over_processes(tensor: Tensor) -> Tensor:
+    """The elementwise sum of a CPU tensor over the processes."""
+    current = state()
+    if current.num_processes == 1:
+        return tensor
+    return cast(Tensor, reduce(tensor.to(current.device), "sum")).to("cpu")
+
+
+def derive_seed(*parts: object) -> int:
+    """A 63-bit seed that follows from the parts alone (numbers, names, rounds)."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def generator_for(*parts: object) -> torch.Generator:
+    """A CPU generator whose state follows from the parts alone."""
+    return torch.Generator().manual_seed(derive_seed(*parts))
+
+
+@contextmanager
+def own_randomness(seed: int) -> Iterator[None]:
+    """Torch's global generators seeded here, and given back as they were."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield

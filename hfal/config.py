@@ -1,0 +1,299 @@
+"""A run as YAML: read safely, checked key by key, one line for each mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from hfal.errors import HfalError, listing, nearest
+from hfal.learners import FineTune, FrozenHead, Learner
+from hfal.strategies import DEFAULT_STRATEGY, parse
+from hfal.tasks import Task, TextClassification
+from hfal.training import TrainingConfig
+
+
+class Section(BaseModel):
+    """A part of the config: unknown keys are errors, types are not guessed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Source(Section):
+    """Where rows come from.
+
+    Attributes:
+        source: a file (csv, tsv, json, jsonl, parquet, txt), a folder (of such files, or written by
+            `save_to_disk`), a Hub name, or a demo asset (`demo/tweets`).
+        split: of a Hub data set or a `DatasetDict` on disk.
+        name: configuration of a Hub data set.
+        revision: of a Hub data set.
+        rows: that many, after a shuffle by `seed`; all where it is not given.
+        columns: {wanted: found}, to rename.
+        encoding: of text files.
+        skip_empty: leave out rows without text instead of refusing them.
+    """
+
+    source: str
+    split: str = "train"
+    name: str | None = None
+    revision: str | None = None
+    rows: int | None = Field(None, ge=1)
+    columns: dict[str, str] = Field(default_factory=dict)
+    encoding: str = "utf-8"
+    skip_empty: bool = False
+
+
+class PoolSource(Source):
+    """The pool's rows.
+
+    Attributes:
+        id_column: the user's own ids.
+        seed_labels: a column of labels that are known from the start, where they are not empty.
+    """
+
+    id_column: str | None = None
+    seed_labels: str | None = None
+
+
+class TextTask(Section):
+    """`TextClassification`."""
+
+    type: Literal["text_classification"] = "text_classification"
+    text: str = "text"
+    label: str = "label"
+    label_names: list[str] | None = None
+    multi_label: bool = False
+
+    def build(self) -> Task:
+        """The task."""
+        return TextClassification(self.text, self.label, self.label_names, self.multi_label)
+
+
+class _ModelSection(Section):
+    model: str
+    pooling: Literal["mean", "cls"] = "mean"
+    max_length: int | None = Field(None, ge=8)
+    pad_token: str | None = None
+    trust_remote_code: bool = False
+
+
+class FineTuneSection(_ModelSection):
+    """`FineTune`."""
+
+    type: Literal["fine_tune"]
+    training: TrainingConfig = Field(default_factory=lambda: TrainingConfig())
+
+    def build(self) -> Learner:
+        """The learner."""
+        return FineTune(
+            self.model,
+            self.training,
+            max_length=self.max_length,
+            pooling=self.pooling,
+            pad_token=self.pad_token,
+            trust_remote_code=self.trust_remote_code,
+        )
+
+
+class FrozenHeadSection(_ModelSection):
+    """`FrozenHead`."""
+
+    type: Literal["frozen_head"] = "frozen_head"
+    C: Annotated[float, Field(gt=0)] = 10.0
+    class_weights: Literal["balanced"] | None = None
+    normalize: bool = True
+    head_dropout: float = Field(0.1, ge=0, lt=1)
+    finally_: Literal["fine_tune"] | None = Field(None, alias="finally")
+    training: TrainingConfig = Field(default_factory=lambda: TrainingConfig())
+
+    def build(self) -> Learner:
+        """The learner."""
+        return FrozenHead(
+            self.model,
+            C=self.C,
+            class_weights=self.class_weights,
+            pooling=self.pooling,
+            normalize=self.normalize,
+            head_dropout=self.head_dropout,
+            max_length=self.max_length,
+            pad_token=self.pad_token,
+            trust_remote_code=self.trust_remote_code,
+            finally_=self.finally_,
+            training=self.training,
+        )
+
+
+class Start(Section):
+    """The seed set, where nothing is labelled yet: how it is chosen, and how large it is (the batch's size)."""
+
+    strategy: str = "typiclust"
+    rows: int | None = Field(None, ge=1)
+
+
+class Rows(Section):
+    """A number of rows."""
+
+    rows: int = Field(ge=1)
+
+
+class RunConfig(Section):
+    """Everything that `hfal run` needs to know.
+
+    Attributes:
+        output_dir: the run folder.
+        seed: of every chance in the run.
+        pool: the rows to choose from.
+        test: rows that never enter the pool; curves are drawn on them.
+        validation: rows for early stopping.
+        task: what the labels are.
+        learner: what is trained.
+        strategy: a spec string (`hfal strategies`).
+        start: the seed set.
+        oracle: who labels.
+        baseline: "random" runs the same budget by chance beside it, into `baseline/`; null does not.
+        budget: what may be spent in all, the seed set included.
+        batch: what is asked in each round.
+    """
+
+    output_dir: str
+    seed: int = Field(0, ge=0)
+    pool: PoolSource
+    test: Source | None = None
+    validation: Source | None = None
+    task: TextTask = Field(default_factory=lambda: TextTask())
+    learner: FrozenHeadSection | FineTuneSection = Field(discriminator="type")
+    strategy: str = DEFAULT_STRATEGY
+    start: Start = Field(default_factory=lambda: Start())
+    oracle: Literal["simulated"] = "simulated"
+    baseline: Literal["random"] | None = "random"
+    budget: Rows
+    batch: Rows
+
+    @field_validator("strategy")
+    @classmethod
+    def _strategy_exists(cls, value: str) -> str:
+        try:
+            parse(value)
+        except HfalError as error:
+            raise ValueError(str(error)) from None
+        return value
+
+    def record(self) -> dict[str, Any]:
+        """The config as it is written to the run folder."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Safe YAML in which a key that is given twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def load_config(path: str | Path, changes: Iterable[str] = ()) -> RunConfig:
+    """Read a YAML config and apply `--set` changes.
+
+    Args:
+        path: the file.
+        changes: `a.b=value`, the value as YAML.
+
+    Raises:
+        HfalError: the file cannot be read, or a key or value is wrong.
+    """
+    path = Path(path)
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
+    except FileNotFoundError:
+        raise HfalError(f"there is no config file {path}; `hfal init` writes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise HfalError(f"cannot read {path}: {error}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        raise HfalError(f"{path} is not valid YAML{where}: {getattr(error, 'problem', error)}") from error
+    if not isinstance(values, dict):
+        raise HfalError(f"{path} must hold keys and values (output_dir, pool, learner, …)")
+    for change in changes:
+        _apply(values, change)
+    return check_config(values, str(path))
+
+
+def check_config(values: dict[str, Any], where: str = "config") -> RunConfig:
+    """The values as a `RunConfig`; the first thing wrong as one line."""
+    learner = values.get("learner")
+    if isinstance(learner, dict) and "type" not in learner:
+        values = {**values, "learner": {"type": "frozen_head", **learner}}
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        problems = error.errors()
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise HfalError(f"{where}: {_describe(problems[0])}{more}") from None
+
+
+def _apply(values: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals or not key.strip():
+        raise HfalError(f"--set {change!r}: expected key=value, as in --set budget.rows=500")
+    *parents, last = key.strip().split(".")
+    at = values
+    for parent in parents:
+        at = at.setdefault(parent, {})
+        if not isinstance(at, dict):
+            raise HfalError(f"--set {change!r}: {parent} is a value, not a section")
+    try:
+        at[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise HfalError(f"--set {change!r}: {text!r} is not a YAML value") from None
+
+
+def _describe(problem: Any) -> str:
+    """The key's path, what was given, what is allowed, and the nearest name."""
+    location = [part for part in problem["loc"] if part not in ("frozen_head", "fine_tune")]
+    path = ".".join(str(part) for part in location)
+    kind, given = problem["type"], problem.get("input")
+    if kind == "extra_forbidden":
+        known = _keys_beside(location)
+        return f"unknown key {path}{nearest(str(location[-1]), known)}; known here: {listing(known, 30)}"
+    if kind == "missing":
+        return f"key {path} is missing"
+    if kind in ("literal_error", "union_tag_invalid"):
+        context = problem.get("ctx", {})
+        allowed = str(context.get("expected") or context.get("expected_tags"))
+        names = [name.strip(" '") for name in allowed.replace(" or ", ",").split(",")]
+        if kind == "union_tag_invalid":
+            path, given = f"{path}.type", context.get("tag")
+        return f"{path}: {given!r} is not allowed{nearest(str(given), names)}; allowed: {listing(names)}"
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    shown = repr(given) if len(repr(given)) <= 80 else repr(given)[:77] + "..."
+    return f"{path}: {shown} given; {'must be ' if problem['msg'].startswith('Input should') else ''}{message}"
+
+
+def _keys_beside(location: list[Any]) -> list[str]:
+    """The keys that the section of this path knows."""
+    sections: list[type[BaseModel]] = [RunConfig]
+    for part in location[:-1]:
+        found: list[type[BaseModel]] = []
+        for section in sections:
+            field = section.model_fields.get(str(part))
+            if field is not None:
+                found.extend(_models_in(field.annotation))
+        sections = found
+    names = [f.alias or name for section in sections for name, f in section.model_fields.items()]
+    return list(dict.fromkeys(names))
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]

@@ -1,0 +1,164 @@
+"""Rows from wherever they are: files, folders, the Hub, demo assets."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
+
+from hfal.compute import generator_for
+from hfal.config import RunConfig, Source
+from hfal.demo import demo_dataset
+from hfal.errors import HfalError, count, listing, nearest
+from hfal.pool import Pool, content_keys, drop_empty, labelled
+from hfal.tasks import Task
+
+logger = logging.getLogger("hfal")
+
+READERS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".json": "json",
+    ".jsonl": "json",
+    ".parquet": "parquet",
+    ".txt": "text",
+}
+
+
+def load_source(source: Source) -> Dataset:
+    """The rows of a source, columns renamed, in their own order.
+
+    Raises:
+        HfalError: it cannot be found or read, or it is empty.
+    """
+    path = Path(source.source).expanduser()
+    try:
+        if source.source.startswith("demo/"):
+            rows = demo_dataset(source.source)
+        elif path.is_dir():
+            rows = _from_folder(path, source)
+        elif path.is_file():
+            rows = _from_files([path], source)
+        elif path.suffix in READERS or source.source.startswith((".", "/", "~")):
+            raise HfalError(f"there is no file or folder {source.source}")
+        else:
+            rows = load_dataset(source.source, source.name, split=source.split, revision=source.revision)
+    except HfalError:
+        raise
+    except UnicodeDecodeError as error:
+        raise HfalError(
+            f"{source.source} is not {source.encoding} text: {error.reason} at byte {error.start}; name its "
+            "encoding, as in encoding: latin-1"
+        ) from error
+    except Exception as error:  # datasets wraps what readers raise in many ways
+        raise HfalError(f"cannot read {source.source}: {_reason(error)}") from error
+    if len(rows) == 0:
+        raise HfalError(f"{source.source} has no rows")
+    return _rename(rows, source)
+
+
+def _from_folder(path: Path, source: Source) -> Dataset:
+    if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
+        loaded = load_from_disk(str(path))
+        return _split(loaded, source) if isinstance(loaded, DatasetDict) else loaded
+    files = sorted(file for file in path.rglob("*") if file.suffix in READERS and file.is_file())
+    if not files:
+        raise HfalError(f"{path} holds no data: expected {listing(READERS)} or a folder of save_to_disk")
+    named = [file for file in files if source.split in file.stem]
+    return _from_files(named or files, source)
+
+
+def _split(loaded: DatasetDict, source: Source) -> Dataset:
+    if source.split not in loaded:
+        hint = nearest(source.split, loaded)
+        raise HfalError(f"{source.source} has no split {source.split!r}{hint}; it has: {listing(loaded)}")
+    return loaded[source.split]
+
+
+def _from_files(files: list[Path], source: Source) -> Dataset:
+    kinds = {READERS.get(file.suffix.lower()) for file in files}
+    if len(kinds) > 1:
+        raise HfalError(f"{source.source} holds files of different kinds: {listing(sorted(map(str, kinds)))}")
+    kind = kinds.pop()
+    if kind is None:
+        raise HfalError(f"{files[0]}: files of this kind cannot be read; known: {listing(READERS)}")
+    if all(file.stat().st_size == 0 for file in files):
+        raise HfalError(f"{files[0]} is empty")
+    options: dict[str, Any] = {}
+    if kind in ("csv", "text", "json") and source.encoding.lower() not in ("utf-8", "utf8"):
+        options["encoding"] = source.encoding
+    if kind == "csv":
+        options["sep"] = "\t" if files[0].suffix == ".tsv" else ","
+    return load_dataset(kind, data_files=[str(file) for file in files], split="train", **options)
+
+
+def _reason(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = str(error).strip().split("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _rename(rows: Dataset, source: Source) -> Dataset:
+    for wanted, found in source.columns.items():
+        if found not in rows.column_names:
+            hint = nearest(found, rows.column_names)
+            raise HfalError(f"no column {found!r}{hint}; {source.source} has: {listing(rows.column_names)}")
+        if wanted != found:
+            if wanted in rows.column_names:
+                rows = rows.remove_columns(wanted)
+            rows = rows.rename_column(found, wanted)
+    return rows
+
+
+def shuffled(rows: Dataset, seed: int) -> Dataset:
+    """The rows in an order drawn from the seed."""
+    return rows.select(torch.randperm(len(rows), generator=generator_for("shuffle", seed)).numpy())
+
+
+def build_data(config: RunConfig, task: Task) -> tuple[Pool, Dataset | None, Dataset | None]:
+    """Pool, test and validation rows of a config, without a text in common.
+
+    Rows of one source are dealt out in the order test, validation, pool, so that the test rows do not depend
+    on the size of the pool.
+
+    Returns:
+        The pool; test and validation rows with the task's inputs and encoded `labels`, where asked for.
+    """
+    loaded: dict[str, Dataset] = {}
+    parts: dict[str, Dataset] = {}
+    taken: list[Any] = []
+    for what in ("test", "validation", "pool"):
+        source: Source | None = getattr(config, what)
+        if source is None:
+            continue
+        key = repr((source.source, source.split, source.name, source.revision, source.columns))
+        shared = sum(
+            other is not None and other.source == source.source and other.split == source.split
+            for other in (config.test, config.validation, config.pool)
+        )
+        if shared > 1 and what != "pool" and source.rows is None:
+            raise HfalError(f"{what}.rows is needed: the pool is drawn from {source.source} too")
+        if key not in loaded:
+            rows = load_source(source)
+            loaded[key] = shuffled(rows, config.seed) if shared > 1 or source.rows else rows
+        resolved = task.resolve(loaded[key])
+        rows = drop_empty(loaded[key], resolved, what) if source.skip_empty else loaded[key]
+        keys = content_keys(rows, resolved)
+        free = ~np.isin(keys, np.concatenate(taken)) if taken else np.ones(len(rows), dtype=bool)
+        if what == "pool" and shared <= 1 and (~free).any():
+            logger.warning("pool: %s left out: the text is also in test or validation", count(int((~free).sum()), "row"))
+        chosen = np.flatnonzero(free)[: source.rows]
+        parts[what] = rows if len(chosen) == len(rows) else rows.select(chosen)
+        taken.append(keys[chosen])
+    pool = Pool.from_dataset(
+        parts["pool"], task, config.pool.id_column, seed_labels=config.pool.seed_labels
+    )
+    test, validation = (
+        None if what not in parts else labelled(parts[what], pool.task, what) for what in ("test", "validation")
+    )
+    return pool, test, validation

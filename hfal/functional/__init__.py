@@ -1,0 +1,36 @@
+"""The maths of active learning as pure functions: tensors in, tensors out.
+
+Nothing here knows of models, pools or files. Everything computes in float32 (norms and cumulative sums of
+long vectors in float64), refuses values that are not finite, and draws only from the generator it is given;
+without one, from a generator seeded with 0, so that the same call gives the same answer.
+"""
+
+from hfal.functional.bayesian import bald, mean_std
+from hfal.functional.diversity import (
+    kcenter_greedy,
+    kmeans,
+    kmeans_pick,
+    kmeans_pp,
+    typicality,
+    typiclust,
+)
+from hfal.functional.gradients import badge
+from hfal.functional.select import top_k
+from hfal.functional.uncertainty import entropy, least_confidence, margin, variation_ratio
+
+__all__ = [
+    "badge",
+    "bald",
+    "entropy",
+    "kcenter_greedy",
+    "kmeans",
+    "kmeans_pick",
+    "kmeans_pp",
+    "least_confidence",
+    "margin",
+    "mean_std",
+    "top_k",
+    "typicality",
+    "typiclust",
+    "variation_ratio",
+]

@@ -1,0 +1,46 @@
+"""Disagreement among K samples of the model: `[K, N, C]` logits in, `[N]` scores out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hfal.functional.checks import check_logits
+
+
+def bald(mc_logits: Tensor) -> Tensor:
+    """Mutual information between the label and the model's parameters, in nats.
+
+    `H[mean_k p_k] - mean_k H[p_k]` (Houlsby et al. 2011, eq. 2; Gal et al. 2017, eq. 4).
+
+    Args:
+        mc_logits: [K, N, C] logits of K samples of the model, C >= 2. With K = 1 the score is 0.
+
+    Returns:
+        [N] float32 in [0, log C].
+
+    Raises:
+        ValueError: wrong shape, fewer than two classes, or a value that is not finite.
+    """
+    log_p = torch.log_softmax(check_logits(mc_logits, samples=True), -1)
+    expected = -(log_p.exp() * log_p).sum(-1).mean(0)
+    log_mean = torch.logsumexp(log_p, 0) - torch.log(torch.tensor(float(len(log_p)), device=log_p.device))
+    return (-(log_mean.exp() * log_mean).sum(-1) - expected).clamp_min(0)
+
+
+def mean_std(mc_logits: Tensor) -> Tensor:
+    """Standard deviation of the probability over the samples, averaged over the classes.
+
+    `mean_c sqrt(mean_k p_kc^2 - (mean_k p_kc)^2)` (Kampffmeyer et al. 2016; Gal et al. 2017, section 4).
+
+    Args:
+        mc_logits: [K, N, C] logits of K samples of the model, C >= 2. With K = 1 the score is 0.
+
+    Returns:
+        [N] float32 in [0, 0.5].
+
+    Raises:
+        ValueError: wrong shape, fewer than two classes, or a value that is not finite.
+    """
+    probabilities = torch.softmax(check_logits(mc_logits, samples=True), -1)
+    return probabilities.std(0, correction=0).mean(-1)

@@ -1,0 +1,381 @@
+"""Picks that cover a space: `[N, D]` embeddings in, positions out.
+
+The matrix is read where it lies (a memory map is welcome) and never copied. Distances are squared Euclidean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from hfal.functional.checks import (
+    CHUNK,
+    check_matrix,
+    check_size,
+    generator_or_default,
+    inner_products,
+    randint,
+    squared_norms,
+)
+from hfal.functional.select import top_k
+
+POINTS_PER_CENTROID = 256
+"""k-means fits on at most this many rows per centroid, drawn at random; more add time, not quality."""
+
+
+def kcenter_greedy(
+    embeddings: Tensor,
+    size: int,
+    centers: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Farthest-first traversal: each pick is the row farthest from all centres and earlier picks.
+
+    The greedy 2-approximation of k-center (Gonzalez 1985; Sener and Savarese 2018, algorithm 1). The picks
+    are those of the plain greedy, found with few reads of the matrix: distances only shrink, so while the
+    best of a buffer of far rows stays above everything outside it, the rest need not be looked at.
+
+    Args:
+        embeddings: [N, D] rows to choose from.
+        size: rows wanted; all N where there are fewer.
+        centers: [M, D] rows that are covered already. Without any, the first pick is drawn by the generator.
+        generator: draws the first pick and breaks ties.
+
+    Returns:
+        [min(size, N)] int64 positions in order of choice, without repeats.
+
+    Raises:
+        ValueError: wrong shapes, or a value that is not finite.
+    """
+    norms = squared_norms(embeddings)
+    generator = generator_or_default(generator)
+    total = len(embeddings)
+    size = min(check_size(size), total)
+    nearest = torch.full((total,), torch.inf, device=norms.device)
+    picks: list[int] = []
+    pending: list[int] = []  # picks whose distances the rows outside the buffer have not seen
+    if centers is not None and len(centers):
+        check_matrix(centers, "centers")
+        if centers.shape[1] != embeddings.shape[1]:
+            raise ValueError(f"centers have {centers.shape[1]} dimensions, embeddings {embeddings.shape[1]}")
+        _shrink(nearest, embeddings, norms, centers)
+    elif size:
+        picks = pending = [randint(total, generator)]
+    while len(picks) < size:
+        if pending:
+            _shrink(nearest, embeddings, norms, embeddings[pending])
+        nearest[picks] = -1
+        buffered = min(total, max(1024, 16 * (size - len(picks))))
+        buffer = torch.topk(nearest, buffered).indices
+        outside = float(nearest[buffer[-1]]) if buffered < total else -1.0
+        found = _walk_buffer(embeddings[buffer].float(), nearest[buffer], outside, size - len(picks), generator)
+        pending = buffer[found].tolist()
+        if not pending:  # a tie that reaches beyond the buffer
+            tied = (nearest == nearest.max()).nonzero().flatten()
+            pending = [int(tied[randint(len(tied), generator)])]
+        picks = picks + pending
+    return torch.tensor(picks, dtype=torch.int64)
+
+
+def _walk_buffer(
+    rows: Tensor, nearest: Tensor, outside: float, size: int, generator: torch.Generator
+) -> list[int]:
+    """Greedy picks inside the buffer for as long as one lies farther than everything outside it."""
+    found: list[int] = []
+    while len(found) < size:
+        farthest = nearest.max()
+        if farthest <= outside:
+            break
+        tied = (nearest == farthest).nonzero().flatten()
+        pick = int(tied[randint(len(tied), generator)]) if len(tied) > 1 else int(tied)
+        found.append(pick)
+        nearest = torch.minimum(nearest, (rows - rows[pick]).square_().sum(1))
+        nearest[found] = -1
+    return found
+
+
+def _shrink(nearest: Tensor, embeddings: Tensor, norms: Tensor, centers: Tensor) -> None:
+    """nearest = min(nearest, distance to any centre), one read of the matrix, in place."""
+    step = max(1, min(CHUNK, 2**23 // len(centers)))
+    centers = centers.float()
+    center_norms = squared_norms(centers, "centers")
+    for start in range(0, len(embeddings), step):
+        chunk = slice(start, start + step)
+        closest = torch.addmm(center_norms, embeddings[chunk].float(), centers.T, alpha=-2).amin(1)
+        torch.minimum(nearest[chunk], closest.add_(norms[chunk]).clamp_min_(0), out=nearest[chunk])
+
+
+def d2_sampling(
+    first: int,
+    distance_to: Callable[[int], Tensor],
+    size: int,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """k-means++ seeding (Arthur and Vassilvitskii 2007) over any squared distance.
+
+    Args:
+        first: the first pick.
+        distance_to: position -> [N] squared distances of every row to it; rounding below 0 is forgiven.
+        size: rows wanted, at most N.
+        generator: draws each further pick with probability proportional to its squared distance to the
+            nearest pick; evenly among the rest once all distances are 0.
+
+    Returns:
+        [size] int64 positions in order of choice, without repeats.
+    """
+    generator = generator_or_default(generator)
+    picks = [first]
+    nearest = distance_to(first).clamp_min_(0)
+    while len(picks) < size:
+        nearest[picks[-1]] = 0
+        mass = torch.cumsum(nearest, 0, dtype=torch.float64)
+        if float(mass[-1]) > 0:
+            draw = torch.rand(1, generator=generator, dtype=torch.float64).to(mass.device) * mass[-1]
+            pick = int(torch.searchsorted(mass, draw, right=True).clamp_max_(len(mass) - 1))
+        else:
+            free = torch.ones(len(nearest), dtype=torch.bool)
+            free[picks] = False
+            left = free.nonzero().flatten()
+            pick = int(left[randint(len(left), generator)])
+        picks.append(pick)
+        if len(picks) < size:
+            torch.minimum(nearest, distance_to(pick).clamp_min_(0), out=nearest)
+            nearest[picks] = 0
+    return torch.tensor(picks, dtype=torch.int64)
+
+
+def kmeans_pp(embeddings: Tensor, size: int, generator: torch.Generator | None = None) -> Tensor:
+    """Rows drawn by k-means++ (Arthur and Vassilvitskii 2007): the first evenly, the others by distance.
+
+    Args:
+        embeddings: [N, D].
+        size: rows wanted; all N where there are fewer.
+        generator: draws the picks.
+
+    Returns:
+        [min(size, N)] int64 positions in order of choice, without repeats.
+
+    Raises:
+        ValueError: wrong shape, or a value that is not finite.
+    """
+    norms = squared_norms(embeddings)
+    generator = generator_or_default(generator)
+    size = min(check_size(size), len(embeddings))
+    if size == 0:
+        return torch.empty(0, dtype=torch.int64)
+
+    def distance_to(row: int) -> Tensor:
+        return inner_products(embeddings, embeddings[row]).mul_(-2).add_(norms).add_(norms[row])
+
+    return d2_sampling(randint(len(embeddings), generator), distance_to, size, generator)
+
+
+def kmeans(
+    embeddings: Tensor, clusters: int, generator: torch.Generator | None = None, iterations: int = 25
+) -> tuple[Tensor, Tensor]:
+    """Lloyd's k-means from a k-means++ start (Lloyd 1982; Arthur and Vassilvitskii 2007).
+
+    Args:
+        embeddings: [N, D].
+        clusters: wanted, at most N.
+        generator: draws the start (and, above 256 rows per cluster, the rows that the fit uses).
+        iterations: at most this many; fewer where the assignment settles.
+
+    Returns:
+        centroids [clusters, D] float32 and the cluster of each row, [N] int64. A cluster that loses all its
+        rows keeps its centroid.
+
+    Raises:
+        ValueError: wrong shape, a value that is not finite, or more clusters than rows.
+    """
+    check_matrix(embeddings)
+    generator = generator_or_default(generator)
+    if not 1 <= check_size(clusters, "clusters") <= len(embeddings):
+        raise ValueError(f"clusters must be between 1 and the {len(embeddings)} rows; got {clusters}")
+    points = embeddings
+    if len(embeddings) > POINTS_PER_CENTROID * clusters:
+        sample = torch.randperm(len(embeddings), generator=generator)[: POINTS_PER_CENTROID * clusters]
+        points = embeddings[sample.sort().values]
+    points = points.float()
+    centroids = points[kmeans_pp(points, clusters, generator)].clone()
+    assigned = _assign(points, centroids)[0]
+    for _ in range(iterations):
+        sums = torch.zeros_like(centroids).index_add_(0, assigned, points)
+        counts = torch.bincount(assigned, minlength=clusters)
+        filled = counts > 0
+        centroids[filled] = sums[filled] / counts[filled, None]
+        before, assigned = assigned, _assign(points, centroids)[0]
+        if torch.equal(before, assigned):
+            break
+    return centroids, assigned if points.data_ptr() == embeddings.data_ptr() else _assign(embeddings, centroids)[0]
+
+
+def _assign(embeddings: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
+    """The nearest centroid of each row [N] and the squared distance to it [N]."""
+    squared = centroids.square().sum(1)
+    assigned = torch.empty(len(embeddings), dtype=torch.int64, device=embeddings.device)
+    distance = torch.empty(len(embeddings), device=embeddings.device)
+    step = max(1, min(CHUNK, 2**23 // len(centroids)))
+    for start in range(0, len(embeddings), step):
+        chunk = embeddings[start : start + step].float()
+        closest = torch.addmm(squared, chunk, centroids.T, alpha=-2).min(1)
+        assigned[start : start + step] = closest.indices
+        distance[start : start + step] = (closest.values + chunk.square().sum(1)).clamp_min_(0)
+    return assigned, distance
+
+
+def kmeans_pick(embeddings: Tensor, size: int, generator: torch.Generator | None = None) -> Tensor:
+    """The row nearest to each centroid of a k-means with `size` clusters (as in Zhdanov 2019, unweighted).
+
+    Where clusters stay empty or share a row, the rest is filled with the rows farthest from those picked.
+
+    Args:
+        embeddings: [N, D].
+        size: rows wanted; all N where there are fewer.
+        generator: draws the start of k-means and breaks ties.
+
+    Returns:
+        [min(size, N)] int64 positions, largest cluster first, without repeats.
+
+    Raises:
+        ValueError: wrong shape, or a value that is not finite.
+    """
+    squared_norms(embeddings)
+    generator = generator_or_default(generator)
+    size = min(check_size(size), len(embeddings))
+    if size == 0:
+        return torch.empty(0, dtype=torch.int64)
+    centroids, assigned = kmeans(embeddings, size, generator)
+    counts = torch.bincount(assigned, minlength=size)
+    distance = _distance_to_own_centroid(embeddings, centroids, assigned)
+    picks: list[int] = []
+    for cluster in torch.argsort(counts, descending=True, stable=True)[: int((counts > 0).sum())].tolist():
+        members = (assigned == cluster).nonzero().flatten()
+        picks.append(int(members[top_k(-distance[members], 1, generator)]))
+    return _fill(embeddings, picks, size, generator)
+
+
+def _distance_to_own_centroid(embeddings: Tensor, centroids: Tensor, assigned: Tensor) -> Tensor:
+    distance = torch.empty(len(embeddings))
+    for start in range(0, len(embeddings), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        distance[chunk] = (embeddings[chunk].float() - centroids[assigned[chunk]]).square_().sum(1)
+    return distance
+
+
+def _fill(embeddings: Tensor, picks: list[int], size: int, generator: torch.Generator) -> Tensor:
+    """Picks, brought to `size` with the rows farthest from them."""
+    chosen = torch.tensor(picks, dtype=torch.int64)
+    if len(picks) == size:
+        return chosen
+    free = torch.ones(len(embeddings), dtype=torch.bool)
+    free[chosen] = False
+    rest = free.nonzero().flatten()
+    more = kcenter_greedy(embeddings[rest], size - len(picks), embeddings[chosen], generator)
+    return torch.cat((chosen, rest[more]))
+
+
+def typicality(embeddings: Tensor, neighbours: int = 20) -> Tensor:
+    """Inverse of the mean distance to the nearest neighbours (Hacohen et al. 2022, eq. 4).
+
+    Args:
+        embeddings: [N, D].
+        neighbours: how many (at most N - 1), the row itself left out.
+
+    Returns:
+        [N] float32 > 0; rows whose neighbours all coincide with them get 1e6. A single row gets 1.
+
+    Raises:
+        ValueError: wrong shape, or a value that is not finite.
+    """
+    norms = squared_norms(embeddings)
+    neighbours = min(neighbours, len(embeddings) - 1)
+    if neighbours < 1:
+        return torch.ones(len(embeddings))
+    points = embeddings.float()
+    result = torch.empty(len(points))
+    step = max(1, 2**23 // len(points))
+    for start in range(0, len(points), step):
+        chunk = slice(start, min(start + step, len(points)))
+        squared = torch.addmm(norms, points[chunk], points.T, alpha=-2).add_(norms[chunk, None]).clamp_min_(0)
+        rows = torch.arange(len(squared))
+        squared[rows, rows + start] = torch.inf
+        closest = squared.topk(neighbours, largest=False).values
+        result[chunk] = closest.sqrt_().mean(1)
+    return 1 / result.clamp_min(1e-6)
+
+
+def typiclust(
+    embeddings: Tensor,
+    size: int,
+    labeled: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    *,
+    neighbours: int = 20,
+    max_clusters: int = 500,
+    min_cluster_size: int = 5,
+) -> Tensor:
+    """The most typical row of each of the largest uncovered clusters (TypiClust; Hacohen et al. 2022).
+
+    Everything, labelled rows included, is clustered into `labelled + size` clusters (at most
+    `max_clusters`). Clusters with the fewest labelled rows come first, the larger of them first; those
+    under `min_cluster_size` come last (the paper leaves them out). From each the most typical row is taken.
+
+    Args:
+        embeddings: [N, D] unlabelled rows.
+        size: rows wanted; all N where there are fewer.
+        labeled: [L, D] labelled rows, if any.
+        generator: draws the clustering and breaks ties.
+        neighbours: at most, for the typicality within a cluster.
+        max_clusters: bound on the number of clusters.
+        min_cluster_size: smaller clusters are used only when no other is left.
+
+    Returns:
+        [min(size, N)] int64 positions in order of choice, without repeats.
+
+    Raises:
+        ValueError: wrong shapes, or a value that is not finite.
+    """
+    squared_norms(embeddings)
+    generator = generator_or_default(generator)
+    total = len(embeddings)
+    size = min(check_size(size), total)
+    if size == 0:
+        return torch.empty(0, dtype=torch.int64)
+    covered = 0 if labeled is None else len(labeled)
+    clusters = min(covered + size, max_clusters, total)
+    centroids, assigned = kmeans(embeddings, clusters, generator)
+    picked = torch.zeros(clusters, dtype=torch.int64)
+    if labeled is not None and covered:
+        picked += torch.bincount(_assign(check_matrix(labeled, "labeled"), centroids)[0], minlength=clusters)
+    return _typical_rows(embeddings, assigned, picked, size, neighbours, min_cluster_size, generator)
+
+
+def _typical_rows(
+    embeddings: Tensor,
+    assigned: Tensor,
+    picked: Tensor,
+    size: int,
+    neighbours: int,
+    min_cluster_size: int,
+    generator: torch.Generator,
+) -> Tensor:
+    members = {c: (assigned == c).nonzero().flatten() for c in range(len(picked)) if bool((assigned == c).any())}
+    ranked: dict[int, list[int]] = {}  # the rows of a cluster, most typical first, once it is asked for
+    labelled = {cluster: int(picked[cluster]) for cluster in members}
+    sizes = {cluster: len(rows) for cluster, rows in members.items()}
+    picks: list[int] = []
+    while len(picks) < size:
+        cluster = min(sizes, key=lambda c: (sizes[c] < min_cluster_size, labelled[c], -sizes[c], c))
+        if cluster not in ranked:
+            rows = members[cluster]
+            scores = typicality(embeddings[rows], neighbours)
+            ranked[cluster] = rows[top_k(scores, len(rows), generator)].tolist()[: size + 1]
+        picks.append(ranked[cluster].pop(0))
+        labelled[cluster] += 1
+        sizes[cluster] -= 1
+        if not sizes[cluster]:
+            del sizes[cluster]
+    return torch.tensor(picks, dtype=torch.int64)

@@ -1,0 +1,198 @@
+"""The pass: rows by length, batches of equal work, the same numbers whatever the order and the processes.
+
+Batches are laid out before they are shared among processes, so that each row meets the same neighbours on
+one process and on many; results come back in the order asked.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from hfal.compute import is_main, state, sum_over_processes
+from hfal.errors import HfalError
+from hfal.signals import Needs, Reducer, Signals
+from hfal.tokens import Tokens
+
+Outputs = dict[str, Tensor]
+"""Signal name -> [B, ...]; samples come second: `mc_logits` is [B, K, C]."""
+
+Forward = Callable[[dict[str, Tensor]], Outputs]
+
+MAPPED_BYTES = 256 * 2**20
+"""Results larger than this are kept in a file that is mapped into memory."""
+
+CPU_TOKENS, GPU_TOKENS = 2048, 65_536
+
+
+def token_budget(hidden_size: int, device: torch.device) -> int:
+    """Tokens (padding included) per batch: what keeps the device busy, within a share of its free memory.
+
+    A token's activations are taken as 64 float32 vectors of the hidden size, which is generous for encoders.
+    """
+    if device.type == "cuda":
+        free, most = torch.cuda.mem_get_info(device)[0], GPU_TOKENS
+    else:
+        free, most = psutil.virtual_memory().available, CPU_TOKENS
+    return max(256, min(most, free // 4 // (hidden_size * 4 * 64)))
+
+
+def plan_batches(lengths: NDArray[np.int64], tokens: int, most_rows: int = 1024) -> list[NDArray[np.int64]]:
+    """Rows in batches of like length, longest first, each of at most `tokens` tokens (one row at least).
+
+    Args:
+        lengths: [N] tokens of each row.
+        tokens: budget of a batch, padding included.
+        most_rows: bound on the rows of a batch.
+
+    Returns:
+        Batches of row numbers that hold every row once.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    batches = []
+    start = 0
+    while start < len(order):
+        longest = max(1, int(lengths[order[start]]))
+        stop = start + max(1, min(most_rows, tokens // longest))
+        batches.append(order[start:stop])
+        start = stop
+    return batches
+
+
+def run_pass(
+    forward: Forward,
+    tokens: Tokens,
+    *,
+    pad_id: int,
+    padding_side: str,
+    budget: int,
+    device: torch.device,
+    finish: Callable[[Outputs], Outputs] | None = None,
+    scratch: Path | None = None,
+    description: str = "scoring",
+) -> Outputs:
+    """Apply `forward` to every row once and lay the results out in the order of the rows.
+
+    Args:
+        forward: a padded batch on the device -> named outputs, first dimension the row.
+        tokens: the rows.
+        pad_id: the tokenizer's padding token.
+        padding_side: where padding goes.
+        budget: tokens a batch.
+        device: where the model is.
+        finish: what to keep of a batch, on the CPU (reductions); everything where it is None.
+        scratch: folder for results too large for memory.
+        description: for the progress bar.
+
+    Returns:
+        name -> [N, ...] on the CPU, complete on every process.
+
+    Raises:
+        HfalError: a row whose output is not finite (it is named).
+    """
+    current = state()
+    batches = plan_batches(tokens.lengths, budget)
+    results: Outputs = {}
+    mine = batches[current.process_index :: current.num_processes]
+    with tqdm(
+        total=sum(len(batch) for batch in mine),
+        desc=description,
+        unit="row",
+        leave=False,
+        disable=None if is_main() else True,
+        delay=1,
+    ) as bar:
+        for rows in mine:
+            batch = tokens.pad(rows, pad_id, padding_side)
+            outputs = forward({name: value.to(device, non_blocking=True) for name, value in batch.items()})
+            outputs = {name: value.detach().float().cpu() for name, value in outputs.items()}
+            _check_finite(outputs, rows)
+            kept = finish(outputs) if finish else outputs
+            where = torch.from_numpy(rows)
+            for name, value in kept.items():
+                if name not in results:
+                    results[name] = allocate((len(tokens), *value.shape[1:]), scratch)
+                results[name][where] = value
+            bar.update(len(rows))
+    return _complete(results, len(tokens), scratch)
+
+
+def _complete(results: Outputs, rows: int, scratch: Path | None) -> Outputs:
+    """Each process's part, put together on all of them. Every row is zero but on one process."""
+    if state().num_processes == 1:
+        return results
+    from accelerate.utils import gather_object
+
+    shapes: dict[str, torch.Size] = {}
+    for part in gather_object([{name: value.shape[1:] for name, value in results.items()}]):
+        shapes.update(part)
+    for name, shape in sorted(shapes.items()):
+        if name not in results:
+            results[name] = allocate((rows, *shape), scratch)
+        for start in range(0, rows, 65_536):
+            part = results[name][start : start + 65_536]
+            part.copy_(sum_over_processes(part))
+    return results
+
+
+def allocate(shape: tuple[int, ...], scratch: Path | None = None) -> Tensor:
+    """A float32 tensor of zeros; a mapped, nameless file where it would be large."""
+    size = int(np.prod(shape)) * 4
+    if size <= MAPPED_BYTES:
+        return torch.zeros(shape)
+    if scratch is not None:
+        scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=scratch) as handle:
+        handle.truncate(size)
+        return torch.from_numpy(np.memmap(handle, dtype=np.float32, mode="r+", shape=shape))
+
+
+def _check_finite(outputs: Outputs, rows: NDArray[np.int64]) -> None:
+    for name, value in outputs.items():
+        bad = ~torch.isfinite(value).flatten(1).all(1)
+        if bool(bad.any()):
+            row = int(rows[int(bad.nonzero()[0])])
+            raise HfalError(f"the model's {name} for row {row} of the rows passed are not finite (NaN or infinite)")
+
+
+def reducer(needs: Needs, multi_label: bool) -> Callable[[Outputs], Outputs]:
+    """What to keep of a batch: the fields asked for, and one number a row for each reduction."""
+
+    def finish(outputs: Outputs) -> Outputs:
+        kept = {name: outputs[name] for name in needs.pool}
+        if needs.reduce:
+            batch = as_signals(outputs, multi_label)
+            kept.update({f"reduce:{name}": _reduced(name, fn, batch) for name, fn in needs.reduce.items()})
+        return kept
+
+    return finish
+
+
+def _reduced(name: str, function: Reducer, batch: Signals) -> Tensor:
+    scores = function(batch)
+    if scores.shape != (len(batch),):
+        raise ValueError(f"{name}: a reduction must give [{len(batch)}] scores, got {list(scores.shape)}")
+    return scores
+
+
+def as_signals(outputs: Outputs, multi_label: bool) -> Signals:
+    """Outputs of a pass as `Signals`, with row numbers 0 … N-1."""
+    rows = len(next(iter(outputs.values()))) if outputs else 0
+    samples = outputs.get("mc_logits")
+    return Signals(
+        rows=np.arange(rows, dtype=np.int64),
+        logits=outputs.get("logits"),
+        embeddings=outputs.get("embeddings"),
+        features=outputs.get("features"),
+        mc_logits=None if samples is None else samples.transpose(0, 1),
+        reduced={name[7:]: value for name, value in outputs.items() if name.startswith("reduce:")},
+        multi_label=multi_label,
+    )

@@ -1,0 +1,7 @@
+"""Learners: what is trained on the labels, and passes over the pool."""
+
+from hfal.learners.base import FitReport, Learner
+from hfal.learners.fine_tune import FineTune
+from hfal.learners.frozen_head import FrozenHead
+
+__all__ = ["FineTune", "FitReport", "FrozenHead", "Learner"]

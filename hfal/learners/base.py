@@ -1,0 +1,70 @@
+"""The shape of a learner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from datasets import Dataset
+from transformers import PreTrainedModel
+
+from hfal.signals import Needs, Signals
+from hfal.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """How training went: optimizer steps, mean loss of the last epoch, and whatever else is worth keeping."""
+
+    steps: int
+    loss: float
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class Learner(Protocol):
+    """Trains on what is labelled; yields signals for what is not.
+
+    A learner is bound to one task, seed and cache folder before it is used. What it computes follows from
+    the seed, the labels and the model alone.
+    """
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The last model trained, for transformers to use and save."""
+        ...
+
+    def bind(self, task: Task, seed: int, cache: Path | None = None) -> None:
+        """Say what is to be learned, from which seed, and where intermediate results may be kept."""
+        ...
+
+    def fit(self, train: Dataset, validation: Dataset | None = None) -> FitReport:
+        """Train from the pretrained weights on rows with the task's inputs and encoded `labels`.
+
+        Raises:
+            HfalError: the loss is not finite; the model of the last good fit is kept.
+        """
+        ...
+
+    def signals(self, rows: Dataset, needs: Needs) -> Signals:
+        """One pass: `needs.pool` and `needs.reduce` for these rows, numbered 0 … N-1.
+
+        Before the first fit only embeddings can be asked for.
+        """
+        ...
+
+    def evaluate(self, rows: Dataset) -> dict[str, Any]:
+        """The task's metrics on rows with encoded `labels`."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write the model by `save_pretrained`, with its tokenizer."""
+        ...
+
+    def load(self, folder: Path) -> None:
+        """Take up a model that `save` wrote."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """The learner as configuration."""
+        ...

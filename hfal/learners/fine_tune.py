@@ -1,0 +1,154 @@
+"""Fine-tune the whole model in each round, from the pretrained weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from hfal.compute import derive_seed, own_randomness, state
+from hfal.errors import HfalError
+from hfal.inference import as_signals, reducer, run_pass, token_budget
+from hfal.learners.base import FitReport
+from hfal.models import POOLINGS, load_classifier, load_tokenizer, max_length_of
+from hfal.probe import Probe
+from hfal.signals import Needs, Signals
+from hfal.tasks.base import Task
+from hfal.tokens import TokenCache
+from hfal.training import TrainingConfig, autocast_for, train
+
+
+class FineTune:
+    """Any encoder of `AutoModelForSequenceClassification`, trained anew on all labels in each round.
+
+    Args:
+        model: a Hub name, a folder, or a demo asset (`demo/minilm`).
+        config: how to train.
+        max_length: tokens a text may have; the model's own limit where it is lower. Longer texts are cut.
+        pooling: "mean" or "cls": what strategies see as embeddings.
+        pad_token: for tokenizers that have none.
+        trust_remote_code: run code that comes with the model. Off, and only ever on by your own word.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        config: TrainingConfig | None = None,
+        *,
+        max_length: int | None = None,
+        pooling: str = "mean",
+        pad_token: str | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        if pooling not in POOLINGS:
+            raise HfalError(f"learner.pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
+        self.name = model
+        self.config = config or TrainingConfig()
+        self.max_length = max_length
+        self.pooling = pooling
+        self.pad_token = pad_token
+        self.trust_remote_code = trust_remote_code
+        self._model: PreTrainedModel | None = None
+        self._trained = False
+
+    def describe(self) -> dict[str, Any]:
+        """The learner as configuration."""
+        return {
+            "type": "fine_tune",
+            "model": self.name,
+            "max_length": self.max_length,
+            "pooling": self.pooling,
+            "training": self.config.model_dump(),
+        }
+
+    def bind(self, task: Task, seed: int, cache: Path | None = None) -> None:
+        """See `Learner.bind`."""
+        self.task = task
+        self.seed = seed
+        self.cache = cache
+        self.tokenizer = load_tokenizer(
+            self.name, trust_remote_code=self.trust_remote_code, pad_token=self.pad_token
+        )
+        self._model, self._trained = self._fresh(), False
+        length = max_length_of(self._model, self.tokenizer, self.max_length)
+        self.tokens = TokenCache(self.tokenizer, task, length)
+
+    def _fresh(self) -> PreTrainedModel:
+        with own_randomness(derive_seed("head", self.seed)):  # the new head is the same in every round
+            return load_classifier(
+                self.name,
+                self.task.names,
+                multi_label=self.task.multi_label,
+                trust_remote_code=self.trust_remote_code,
+                pad_token_id=self.tokenizer.pad_token_id,
+            )
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The last model trained."""
+        if self._model is None or not self._trained:
+            raise HfalError("no model has been trained yet")
+        return self._model
+
+    def fit(self, train_rows: Dataset, validation: Dataset | None = None) -> FitReport:
+        """See `Learner.fit`."""
+        held_out = None
+        if validation is not None:
+            held_out = (self.tokens.get(validation), self.task.targets(validation["labels"]))
+        model, report = train(
+            self._fresh(),
+            self.task,
+            self.tokens.get(train_rows),
+            self.task.targets(train_rows["labels"]),
+            self.config,
+            seed=derive_seed("train", self.seed, len(train_rows)),
+            pad_id=self.tokenizer.pad_token_id,
+            padding_side=self.tokenizer.padding_side,
+            validation=held_out,
+            logs=None if self.cache is None else self.cache.parent / "logs",
+        )
+        self._model, self._trained = model, True
+        return report
+
+    def signals(self, rows: Dataset, needs: Needs) -> Signals:
+        """See `Learner.signals`."""
+        if self._model is None:
+            raise HfalError("the learner is not bound to a task yet: call bind(task, seed) first")
+        if not self._trained and needs.every_field - {"embeddings"}:
+            raise HfalError("before the first labels only embeddings can be had: start with typiclust or random")
+        model = self._model.to(state().device)
+        probe = Probe(
+            model,
+            needs,
+            pooling=self.pooling,
+            seed=derive_seed("mc", self.seed),
+            precision=autocast_for(self.config.mixed_precision),
+        )
+        outputs = run_pass(
+            probe,
+            self.tokens.get(rows),
+            pad_id=self.tokenizer.pad_token_id,
+            padding_side=self.tokenizer.padding_side,
+            budget=token_budget(model.config.hidden_size, state().device),
+            device=state().device,
+            finish=reducer(needs, self.task.multi_label),
+            scratch=self.cache,
+        )
+        return as_signals(outputs, self.task.multi_label)
+
+    def evaluate(self, rows: Dataset) -> dict[str, Any]:
+        """See `Learner.evaluate`."""
+        logits = self.signals(rows, Needs(pool=frozenset({"logits"}))).get("logits")
+        return self.task.metrics(logits, rows["labels"])
+
+    def save(self, folder: Path) -> None:
+        """See `Learner.save`."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def load(self, folder: Path) -> None:
+        """See `Learner.load`."""
+        loaded = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
+        self._model, self._trained = loaded.eval(), True

@@ -1,0 +1,58 @@
+"""Where labels come from."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from hfal.errors import HfalError
+from hfal.pool import Pool, Positions
+from hfal.tasks.text import check_columns
+
+
+class Oracle(Protocol):
+    """Gives labels for rows of the pool."""
+
+    source: str
+
+    def check(self, pool: Pool) -> None:
+        """Refuse, before any work, a pool that this oracle cannot label."""
+        ...
+
+    def label(self, pool: Pool, positions: Positions) -> list[Any]:
+        """Encoded labels of these rows, in this order."""
+        ...
+
+
+class Simulated:
+    """The labels that the data set has already: active learning in retrospect.
+
+    Args:
+        column: the column that holds them.
+    """
+
+    source = "simulated"
+
+    def __init__(self, column: str = "label") -> None:
+        self.column = column
+
+    def check(self, pool: Pool) -> None:
+        """Every row that may be asked has a label that the task knows."""
+        check_columns(pool.dataset, [self.column])
+        at = 0
+        for batch in pool.dataset.select_columns([self.column]).iter(10_000):
+            for label in batch[self.column]:
+                if label is None:
+                    raise HfalError(f"row {at} of column {self.column!r} has no label to simulate with")
+                pool.task.encode(label, f"row {at} of column {self.column!r}")
+                at += 1
+
+    def label(self, pool: Pool, positions: Positions) -> list[Any]:
+        """What the column says."""
+        values = pool.dataset.select_columns([self.column]).select(positions)[self.column]
+        return [
+            pool.task.encode(value, f"row {position} of column {self.column!r}")
+            for value, position in zip(values, positions, strict=True)
+        ]
+
+    def __repr__(self) -> str:
+        return f"Simulated({self.column!r})"

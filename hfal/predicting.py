@@ -1,0 +1,98 @@
+"""Labels for new rows, from the last model of a run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from datasets import Dataset
+
+from hfal.config import RunConfig, Source, check_config
+from hfal.data import load_source
+from hfal.errors import HfalError
+from hfal.files import write_file
+from hfal.learners import Learner
+from hfal.report.view import RunView, open_run
+from hfal.signals import Needs
+from hfal.tasks import Task
+from hfal.tasks.text import check_columns
+
+CHUNK = 20_000
+
+
+def last_model(run: RunView) -> tuple[Learner, Task]:
+    """The learner of a run with its last model, and the run's task.
+
+    Raises:
+        HfalError: the run has no model yet.
+    """
+    config: RunConfig = check_config(run.config, str(run.folder / "config.yaml"))
+    task = config.task.model_copy(update={"label_names": run.pool["label_names"]}).build()
+    learner = config.learner.build()
+    folder = run.folder / "model"
+    if run.final is not None:
+        learner = config.learner.build().last()  # type: ignore[attr-defined]
+        folder = run.folder / "final"
+    if not (folder / "config.json").exists():
+        raise HfalError(f"{run.folder} has no trained model yet: `hfal run` trains one")
+    learner.bind(task, config.seed)
+    learner.load(folder)
+    return learner, task
+
+
+def predict_file(folder: Path, source: str, output: Path | None, split: str = "train") -> int:
+    """Write the rows of a source with `prediction` and `probability`; how many they were.
+
+    Args:
+        folder: a run folder.
+        source: anything that can be a pool.
+        output: .csv, .jsonl or .parquet; JSON lines to standard output where it is not given.
+        split: of a Hub data set or folder.
+
+    Raises:
+        HfalError: no model, no such column, a kind of file that cannot be written.
+    """
+    writers = {".csv": _to_csv, ".jsonl": _to_jsonl, ".parquet": _to_parquet}
+    if output is not None and output.suffix not in writers:
+        raise HfalError(f"cannot write {output}: its name must end in {', '.join(writers)}")
+    learner, task = last_model(open_run(folder))
+    rows = load_source(Source(source=source, split=split))
+    check_columns(rows, task.inputs)
+    predictions: list[Any] = []
+    probabilities: list[float] = []
+    for start in range(0, len(rows), CHUNK):
+        part = rows.select(range(start, min(start + CHUNK, len(rows))))
+        logits = learner.signals(part, Needs(pool=frozenset({"logits"}))).get("logits")
+        encoded, values = task.predict(logits)
+        predictions.extend(task.decode(label) for label in encoded)
+        probabilities.extend(values.tolist())
+    kind = pa.list_(pa.string()) if task.multi_label else pa.string()
+    table: pa.Table = rows.data.table if rows._indices is None else rows.flatten_indices().data.table
+    for name, column in (
+        ("prediction", pa.array(predictions, kind)),
+        ("probability", pa.array(probabilities, pa.float32())),
+    ):
+        if name in table.column_names:
+            table = table.drop_columns([name])
+        table = table.append_column(name, column)
+    if output is None:
+        for row in table.to_pylist():
+            sys.stdout.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+    else:
+        write_file(output, lambda path: writers[output.suffix](Dataset(table), path))
+    return len(rows)
+
+
+def _to_csv(rows: Dataset, path: Path) -> None:
+    rows.to_csv(path)
+
+
+def _to_jsonl(rows: Dataset, path: Path) -> None:
+    rows.to_json(path, force_ascii=False)
+
+
+def _to_parquet(rows: Dataset, path: Path) -> None:
+    rows.to_parquet(path)

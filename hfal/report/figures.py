@@ -1,0 +1,98 @@
+"""Pictures of a run, by matplotlib's object interface: no display, no global state."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from hfal.evaluation import Curve
+
+COLORS = ("#1f6feb", "#d9480f", "#2b8a3e", "#9c36b5", "#e67700", "#0b7285", "#c2255c", "#5f3dc4")
+RANDOM_COLOR = "#868e96"
+TITLES = {"macro_f1": "macro-F1", "micro_f1": "micro-F1", "accuracy": "accuracy"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One strategy's curves: one for each seed."""
+
+    name: str
+    curves: Sequence[Curve]
+
+    @property
+    def is_random(self) -> bool:
+        """Random is drawn as what others are held against."""
+        return self.name == "random"
+
+
+def draw_curves(panels: dict[str, list[Line]]) -> Figure:
+    """Score over labels: a panel for each metric; with several seeds, the mean and the range between seeds."""
+    figure = Figure(figsize=(5.4 * len(panels) + 0.4, 4.2), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for ax, (metric, lines) in zip(axes, panels.items(), strict=True):
+        colors = iter(COLORS * 4)
+        for line in lines:
+            _draw(ax, line, RANDOM_COLOR if line.is_random else next(colors))
+        _dress(ax, TITLES.get(metric, metric.replace("_", " ")))
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=min(3, len(names)), frameon=False)
+    return figure
+
+
+def _draw(ax: Axes, line: Line, color: str) -> None:
+    style: dict[str, Any] = {"color": color, "label": line.name, "linewidth": 2, "marker": "o", "markersize": 3.5}
+    if line.is_random:
+        style.update(linestyle="--", linewidth=1.6)
+    shared = sorted(set.intersection(*(set(curve.labels) for curve in line.curves)))
+    values = np.array([[dict(zip(c.labels, c.scores, strict=True))[x] for x in shared] for c in line.curves])
+    ax.plot(shared, values.mean(0), **style)
+    if len(line.curves) > 1:
+        ax.fill_between(shared, values.min(0), values.max(0), color=color, alpha=0.13, linewidth=0)
+
+
+def _dress(ax: Axes, title: str) -> None:
+    ax.set_title(title, fontsize=12, loc="left", fontweight="bold")
+    ax.set_xlabel("labels")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.grid(axis="y", color="#e9ecef")
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def draw_balance(names: Sequence[str], shares: Sequence[Sequence[float]], rounds: Sequence[int]) -> Figure:
+    """Share of each class among the labels asked for, round by round."""
+    figure = Figure(figsize=(7.2, 3.4), layout="constrained")
+    ax = figure.subplots()
+    bottom = np.zeros(len(rounds))
+    for index, (name, share) in enumerate(zip(names, np.asarray(shares).T, strict=True)):
+        ax.bar(rounds, share, 0.8, bottom=bottom, color=COLORS[index % len(COLORS)], label=name, alpha=0.85)
+        bottom += share
+    ax.set_xlabel("round")
+    ax.set_ylabel("share of the round")
+    ax.set_ylim(0, 1)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=min(6, len(names)), frameon=False)
+    return figure
+
+
+def as_svg(figure: Figure) -> str:
+    """The figure as SVG for a page, without the XML head, the same bytes for the same figure."""
+    import matplotlib
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "hfal", "svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def saver(figure: Figure, kind: str) -> Callable[[Any], None]:
+    """Writes the figure to a path, for `write_file`."""
+    return lambda path: figure.savefig(path, format=kind, dpi=150)

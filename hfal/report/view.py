@@ -1,0 +1,89 @@
+"""A run folder, read for people to look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import yaml
+
+from hfal.errors import HfalError
+from hfal.files import read_json
+from hfal.rounds import Ledger, Round
+
+BASELINE = "baseline"
+
+
+@dataclass(frozen=True)
+class RunView:
+    """What a run folder says."""
+
+    folder: Path
+    config: dict[str, Any]
+    pool: dict[str, Any]
+    rounds: list[Round]
+    ledger: Ledger
+    final: dict[str, Any] | None
+    baseline: RunView | None
+
+    @property
+    def strategy(self) -> str:
+        """The strategy's spec."""
+        return str(self.config.get("strategy", "?"))
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return int(self.config.get("seed", 0))
+
+    @property
+    def budget(self) -> int:
+        """Rows that may be labelled."""
+        return int(self.config["budget"]["rows"])
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the scores that are single numbers, the main one first."""
+        if not self.rounds:
+            return []
+        names = [name for name, value in self.rounds[-1].metrics.items() if isinstance(value, float)]
+        return sorted(names, key=lambda name: (name != "macro_f1", names.index(name)))
+
+    def asked(self, number: int) -> list[dict[str, Any]]:
+        """The rows of a round with their labels, in order of choice."""
+        selection, labels = self.ledger.selection(number), self.ledger.labels(number)
+        if selection is None or not len(selection):
+            return []
+        known = {} if labels is None else dict(zip(*_columns(labels, "id", "label"), strict=True))
+        return [{**row, "label": known.get(row["id"])} for row in selection.to_pylist()]
+
+
+def _columns(table: pa.Table, *names: str) -> list[list[Any]]:
+    return [table[name].to_pylist() for name in names]
+
+
+def open_run(folder: str | Path) -> RunView:
+    """Read a run folder.
+
+    Raises:
+        HfalError: it is not one.
+    """
+    folder = Path(folder)
+    if not (folder / "config.yaml").exists():
+        raise HfalError(f"{folder} is not a run folder: it has no config.yaml")
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    pool = read_json(folder / "pool.json") if (folder / "pool.json").exists() else {}
+    ledger = Ledger(folder)
+    baseline = folder / BASELINE
+    final = folder / "final.json"
+    return RunView(
+        folder=folder,
+        config=config,
+        pool=pool,
+        rounds=ledger.read(),
+        ledger=ledger,
+        final=read_json(final) if final.exists() else None,
+        baseline=open_run(baseline) if (baseline / "config.yaml").exists() else None,
+    )

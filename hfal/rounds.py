@@ -1,0 +1,226 @@
+"""The run folder: what is in it is the truth. See docs/file-formats.md."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from filelock import FileLock, Timeout
+
+from hfal.compute import barrier, is_main
+from hfal.errors import HfalError
+from hfal.files import disk_errors, read_json, write_folder, write_json, write_parquet, write_yaml
+
+MAY_GROW = ("budget.rows",)
+"""Keys of the config that may be raised on a run that exists."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One turn of the loop: what was asked, and how good the model is with it.
+
+    Attributes:
+        number: 0 for the seed set.
+        strategy: what chose the rows.
+        asked: rows labelled in this round.
+        labeled: rows labelled so far, all rounds together and what the data had from the start.
+        spent: what was spent so far, in the unit of the budget.
+        metrics: scores on the test rows (empty without any).
+        seconds: time by stage: score, select, label, train, evaluate, save.
+        notes: what the user should know of this round.
+        training: steps, final loss and the like.
+    """
+
+    number: int
+    strategy: str
+    asked: int
+    labeled: int
+    spent: int
+    metrics: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+class Ledger:
+    """The rounds of a run, on disk or (without a folder) in memory.
+
+    `round.json` is written last and makes a round count; selection and labels of a round that was
+    interrupted are used again. Only the main process writes.
+    """
+
+    def __init__(self, folder: str | Path | None) -> None:
+        self.folder = None if folder is None else Path(folder)
+        self.rounds: list[Round] = []
+        self._selections: dict[int, pa.Table] = {}
+        self._labels: dict[int, pa.Table] = {}
+        self._lock: FileLock | None = None
+
+    def open(self, config: Mapping[str, Any], pool: Mapping[str, Any]) -> None:
+        """Take the folder for this process, check that it is a run of this config and pool, read its rounds.
+
+        Raises:
+            HfalError: another process has it, or it holds another run (the key that differs is named).
+        """
+        if self.folder is None:
+            return
+        if is_main():
+            self._acquire()
+            _check_same(self.folder / "config.yaml", config, self.folder)
+            _check_pool(self.folder / "pool.json", pool, self.folder)
+            write_yaml(self.folder / "config.yaml", config)
+            write_json(self.folder / "pool.json", pool)
+        barrier()
+        self.read()
+
+    def read(self) -> list[Round]:
+        """The rounds that count, from disk."""
+        if self.folder is not None:
+            self.rounds = []
+            while (path := self._path(len(self.rounds)) / "round.json").exists():
+                self.rounds.append(Round(**read_json(path)))
+        return self.rounds
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def _acquire(self) -> None:
+        assert self.folder is not None
+        with disk_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / ".lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                raise HfalError(
+                    f"another process is working in {self.folder}: wait for it, or choose another output_dir"
+                ) from None
+        self._lock = lock
+
+    def _path(self, number: int) -> Path:
+        assert self.folder is not None
+        return self.folder / "rounds" / f"{number:04d}"
+
+    def selection(self, number: int) -> pa.Table | None:
+        """What was chosen in a round, or None."""
+        return self._table(number, "selection.parquet", self._selections)
+
+    def labels(self, number: int) -> pa.Table | None:
+        """The labels of a round, or None."""
+        return self._table(number, "labels.parquet", self._labels)
+
+    def _table(self, number: int, name: str, memory: dict[int, pa.Table]) -> pa.Table | None:
+        if self.folder is None:
+            return memory.get(number)
+        path = self._path(number) / name
+        return pq.read_table(path) if path.exists() else None
+
+    def write_selection(self, number: int, table: pa.Table) -> None:
+        """Record what was chosen, before anyone is asked."""
+        self._selections[number] = table
+        if self.folder is not None and is_main():
+            write_parquet(self._path(number) / "selection.parquet", table)
+
+    def write_labels(self, number: int, ids: list[str], labels: list[Any], source: str) -> None:
+        """Record labels (as names) the moment they are there."""
+        now = datetime.now(UTC)
+        count = len(ids)
+        table = pa.table(
+            {
+                "id": pa.array(ids, pa.string()),
+                "label": pa.array(labels),
+                "annotator": pa.array([None] * count, pa.string()),
+                "seconds": pa.array([None] * count, pa.float32()),
+                "source": pa.array([source] * count, pa.string()),
+                "time": pa.array([now] * count, pa.timestamp("ms", tz="UTC")),
+                "skipped": pa.array([False] * count),
+                "flagged": pa.array([False] * count),
+            }
+        )
+        self._labels[number] = table
+        if self.folder is not None and is_main():
+            write_parquet(self._path(number) / "labels.parquet", table)
+
+    def write_round(self, finished: Round) -> None:
+        """Make a round count."""
+        self.rounds.append(finished)
+        if self.folder is not None and is_main():
+            write_json(self._path(finished.number) / "metrics.json", finished.metrics)
+            write_json(self._path(finished.number) / "round.json", asdict(finished))
+        barrier()
+
+    def write_model(self, number: int, save: Any) -> None:
+        """Put the model of a round in the place of the one before."""
+        if self.folder is not None and is_main():
+
+            def write(folder: Path) -> None:
+                save(folder)
+                write_json(folder / "hfal.json", {"round": number})
+
+            write_folder(self.folder / "model", write)
+
+    def model(self, number: int) -> Path | None:
+        """The folder of the model trained in this round, where it is still there."""
+        if self.folder is None:
+            return None
+        marker = self.folder / "model" / "hfal.json"
+        if marker.exists() and read_json(marker)["round"] == number:
+            return marker.parent
+        return None
+
+    @property
+    def cache(self) -> Path | None:
+        """A folder that may be deleted at any time."""
+        return None if self.folder is None else self.folder / "cache"
+
+    def clear_cache(self) -> None:
+        """Delete it."""
+        if self.cache is not None and is_main():
+            shutil.rmtree(self.cache, ignore_errors=True)
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"a": {"b": 1}}` -> `{"a.b": 1}`."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _check_same(path: Path, config: Mapping[str, Any], folder: Path) -> None:
+    if not path.exists():
+        return
+    before, now = flatten(yaml.safe_load(path.read_text(encoding="utf-8")) or {}), flatten(config)
+    for key in [*before, *(key for key in now if key not in before)]:
+        old, new = before.get(key), now.get(key)
+        if old == new or key == "output_dir" or (key in MAY_GROW and old is not None and (new or 0) > old):
+            continue
+        raise HfalError(
+            f"{folder} holds a run of another config: {key} is {old!r} there and {new!r} now; choose another "
+            "output_dir, or put the key back"
+        )
+
+
+def _check_pool(path: Path, pool: Mapping[str, Any], folder: Path) -> None:
+    if not path.exists():
+        return
+    before = read_json(path)
+    for key in ("label_names", "rows", "fingerprint"):
+        if before.get(key) != pool.get(key):
+            raise HfalError(
+                f"{folder} holds a run over another pool: {key} is {before.get(key)!r} there and "
+                f"{pool.get(key)!r} now; choose another output_dir"
+            )

@@ -1,0 +1,55 @@
+"""Acquisition strategies: each a small class over `hfal.functional`. `hfal strategies` lists them."""
+
+from hfal.strategies.base import (
+    Context,
+    Entry,
+    Scored,
+    Selection,
+    Strategy,
+    by_score,
+    entries,
+    entry,
+    picked,
+    register,
+    resolve,
+)
+from hfal.strategies.bayesian import Bald, MeanStd, VariationRatio
+from hfal.strategies.compose import Chain, Exploration
+from hfal.strategies.diversity import Coreset, FarthestFirst, KMeans, TypiClust
+from hfal.strategies.gradients import Badge
+from hfal.strategies.spec import make, parse
+from hfal.strategies.uncertainty import Entropy, LeastConfidence, Margin, Random
+
+DEFAULT_STRATEGY = "margin>kmeans(prefilter=10)"
+"""What a user gets who names none; docs/evidence.md says why."""
+
+__all__ = [
+    "DEFAULT_STRATEGY",
+    "Badge",
+    "Bald",
+    "Chain",
+    "Context",
+    "Coreset",
+    "Entropy",
+    "Entry",
+    "Exploration",
+    "FarthestFirst",
+    "KMeans",
+    "LeastConfidence",
+    "Margin",
+    "MeanStd",
+    "Random",
+    "Scored",
+    "Selection",
+    "Strategy",
+    "TypiClust",
+    "VariationRatio",
+    "by_score",
+    "entries",
+    "entry",
+    "make",
+    "parse",
+    "picked",
+    "register",
+    "resolve",
+]

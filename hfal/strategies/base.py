@@ -1,0 +1,202 @@
+"""The shape of a strategy: what it needs of the pass, what it may see, what it returns; and the registry."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hfal.errors import HfalError, listing, nearest
+from hfal.functional import top_k
+from hfal.signals import Needs, Signals
+
+if TYPE_CHECKING:
+    from hfal.learners.base import Learner
+
+
+@dataclass(frozen=True)
+class Context:
+    """All that a strategy may see.
+
+    Attributes:
+        pool: signals of the unlabelled rows, in an order that does not depend on the data set's.
+        labeled: signals of the labelled rows (what `Needs.labeled` asked for).
+        labels: their labels in the same order.
+        num_classes: C.
+        costs: [N] what each unlabelled row costs, or None where each costs 1.
+        round: the number of the round that is being chosen; 0 chooses the seed set.
+        generator: the only source of chance.
+        learner: for the few strategies that must train or differentiate.
+    """
+
+    pool: Signals
+    labeled: Signals
+    labels: list[Any]
+    num_classes: int
+    round: int
+    generator: torch.Generator
+    costs: Tensor | None = None
+    learner: Learner | None = None
+
+    def restrict(self, indices: Tensor) -> Context:
+        """The same, with only these rows of the pool (indices into `pool`) to choose from."""
+        costs = None if self.costs is None else self.costs[indices]
+        return replace(self, pool=self.pool.take(indices), costs=costs)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What to label next.
+
+    Attributes:
+        rows: [k] positions in the pool, in order of choice.
+        scores: [k] float32, larger = more wanted. For methods that choose a batch as a whole: k, k-1, … 1.
+        details: columns of [k] values that are kept in the round.
+    """
+
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    details: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@runtime_checkable
+class Strategy(Protocol):
+    """Chooses rows from what the pass yielded. See docs/strategies.md for one written in 20 lines."""
+
+    @property
+    def needs(self) -> Needs:
+        """What the pass must yield."""
+        ...
+
+    def select(self, context: Context, size: int) -> Selection:
+        """Choose `size` rows of `context.pool`, or all where there are fewer."""
+        ...
+
+
+@runtime_checkable
+class Scheduled(Protocol):
+    """A strategy that is another one from round to round."""
+
+    def at(self, round: int) -> Strategy:
+        """The strategy of this round."""
+        ...
+
+
+def resolve(strategy: Strategy, round: int) -> Strategy:
+    """The strategy that chooses in this round."""
+    while isinstance(strategy, Scheduled):
+        strategy = strategy.at(round)
+    return strategy
+
+
+def by_score(context: Context, scores: Tensor, size: int, **details: Tensor) -> Selection:
+    """The best `size` rows by score, ties broken by the context's generator."""
+    indices = top_k(scores, size, context.generator)
+    return picked(context, indices, scores[indices], **{k: v[indices] for k, v in details.items()})
+
+
+def picked(context: Context, indices: Tensor, scores: Tensor | None = None, **details: Tensor) -> Selection:
+    """A selection from indices into `context.pool`; without scores, the order of choice is the score."""
+    if scores is None:
+        scores = torch.arange(len(indices), 0, -1)
+    return Selection(
+        rows=context.pool.rows[indices.numpy()],
+        scores=scores.numpy().astype(np.float32),
+        details={name: values.numpy() for name, values in details.items()},
+    )
+
+
+class Scored:
+    """Base of strategies that give each row a score: the score is computed inside the pass.
+
+    A subclass names the fields it reads and defines `score`: the `Signals` of a batch -> [B].
+    """
+
+    reads: ClassVar[frozenset[str]] = frozenset({"logits"})
+    mc_samples: int = 0
+    mc_layers: str = "head"
+
+    def score(self, batch: Signals) -> Tensor:
+        """[B] scores, larger = more wanted."""
+        raise TypeError(f"{type(self).__name__} must define score(batch)")
+
+    @property
+    def needs(self) -> Needs:
+        """One number a row."""
+        return Needs(
+            batch=self.reads,
+            reduce={repr(self): self.score},
+            mc_samples=self.mc_samples,
+            mc_layers=self.mc_layers,
+        )
+
+    def select(self, context: Context, size: int) -> Selection:
+        """The rows with the highest scores."""
+        return by_score(context, context.pool.reduced[repr(self)], size)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered strategy: its class and what `hfal strategies` tells of it."""
+
+    name: str
+    cls: type
+    summary: str
+    paper: str
+
+    def make(self, **arguments: Any) -> Strategy:
+        """An instance; an argument it does not take is an error that names those it takes."""
+        known = [p for p in inspect.signature(self.cls).parameters]
+        for argument in arguments:
+            if argument not in known:
+                takes = listing(known) if known else "none"
+                hint = nearest(argument, known)
+                raise HfalError(f"strategy {self.name}: unknown argument {argument!r}{hint}; it takes: {takes}")
+        strategy: Strategy = self.cls(**arguments)
+        return strategy
+
+
+_REGISTRY: dict[str, Entry] = {}
+_Class = TypeVar("_Class", bound=type)
+
+
+def register(name: str, *, paper: str = "") -> Callable[[_Class], _Class]:
+    """Class decorator: make a strategy known under a name, for spec strings and `hfal strategies`.
+
+    Args:
+        name: lower-case letters, digits and underscores; a name that is taken by another class is refused.
+        paper: author and year, as shown by `hfal strategies`.
+    """
+    if not name.isidentifier() or name != name.lower():
+        raise ValueError(f"a strategy's name is lower-case letters, digits and _; got {name!r}")
+
+    def decorate(cls: _Class) -> _Class:
+        taken = _REGISTRY.get(name)
+        if taken and (taken.cls.__module__, taken.cls.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ValueError(f"strategy {name!r} is registered already, by {taken.cls.__qualname__}")
+        summary = (inspect.getdoc(cls) or "").split("\n")[0]
+        _REGISTRY[name] = Entry(name, cls, summary, paper)
+        return cls
+
+    return decorate
+
+
+def entries() -> list[Entry]:
+    """All registered strategies, in order of registration."""
+    return list(_REGISTRY.values())
+
+
+def entry(name: str) -> Entry:
+    """The registered strategy of this name; an unknown name is an error with the nearest one."""
+    if name not in _REGISTRY:
+        raise HfalError(f"unknown strategy {name!r}{nearest(name, _REGISTRY)}; known: {listing(_REGISTRY, 40)}")
+    return _REGISTRY[name]

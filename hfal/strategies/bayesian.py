@@ -1,0 +1,60 @@
+"""Strategies that ask where samples of the model disagree (Monte Carlo dropout; Gal and Ghahramani 2016)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from hfal import functional as F
+from hfal.errors import HfalError
+from hfal.signals import Signals
+from hfal.strategies.base import Scored, register
+
+
+@dataclass(frozen=True)
+class _Disagreement(Scored):
+    """`mc_layers="head"` runs the encoder once and K heads (Shelmanov et al. 2021); `"all"` costs K passes."""
+
+    mc_samples: int = 20
+    mc_layers: str = "head"
+    reads: ClassVar[frozenset[str]] = frozenset({"mc_logits"})
+    measure: ClassVar[Callable[[Tensor], Tensor]]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.mc_samples, int) or self.mc_samples < 2:
+            raise HfalError(f"mc_samples must be a whole number of at least 2, got {self.mc_samples!r}")
+        if self.mc_layers not in ("head", "all"):
+            raise HfalError(f"mc_layers must be 'head' or 'all', got {self.mc_layers!r}")
+
+    def score(self, batch: Signals) -> Tensor:
+        """The measure over the samples; the mean over the labels where they are independent."""
+        samples = batch.decisions("mc_logits")
+        measure = type(self).measure
+        if samples.ndim == 4:  # [K, B, C, 2]: each label is a decision of its own
+            flat = measure(samples.flatten(1, 2))
+            return flat.view(samples.shape[1], samples.shape[2]).mean(1)
+        return measure(samples)
+
+
+@register("variation_ratio", paper="Freeman 1965; Gal et al. 2017")
+class VariationRatio(_Disagreement):
+    """Rows on whose class the most samples deviate from the majority."""
+
+    measure = staticmethod(F.variation_ratio)
+
+
+@register("mean_std", paper="Kampffmeyer et al. 2016; Gal et al. 2017")
+class MeanStd(_Disagreement):
+    """Rows whose class probabilities vary most over the samples."""
+
+    measure = staticmethod(F.mean_std)
+
+
+@register("bald", paper="Houlsby et al. 2011; Gal et al. 2017")
+class Bald(_Disagreement):
+    """Rows whose label would tell most about the parameters."""
+
+    measure = staticmethod(F.bald)

@@ -1,0 +1,6 @@
+"""Tasks: what a row, a label, a prediction and a score of quality mean."""
+
+from hfal.tasks.base import Task
+from hfal.tasks.text import TextClassification
+
+__all__ = ["Task", "TextClassification"]

@@ -1,0 +1,218 @@
+"""Classification of a text: one label, or several at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from datasets import ClassLabel, Dataset
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hfal.errors import HfalError, listing, nearest
+from hfal.tasks.base import Batch
+
+MAX_CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class TextClassification:
+    """A text has one of C labels or, with `multi_label`, any number of them.
+
+    Args:
+        text: column of the texts.
+        label: column of the labels, where the data has them.
+        label_names: in the order of the model's outputs. Taken from the column's `ClassLabel` or its values
+            where they are not given.
+        multi_label: labels are lists.
+    """
+
+    text: str = "text"
+    label: str = "label"
+    label_names: Sequence[str] | None = None
+    multi_label: bool = False
+
+    name: ClassVar[str] = "text_classification"
+
+    def __post_init__(self) -> None:
+        if self.label_names is None:
+            return
+        if isinstance(self.label_names, str):
+            raise HfalError(f"label_names must be a list of names, got the text {self.label_names!r}")
+        names = tuple(str(name) for name in self.label_names)
+        if len(names) < (1 if self.multi_label else 2):
+            raise HfalError(f"label_names: at least two classes are needed, got {listing(names) or 'none'}")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise HfalError(f"label_names: {twice[0]!r} is given more than once")
+        object.__setattr__(self, "label_names", names)
+
+    @property
+    def main_metric(self) -> str:
+        """What curves and stopping look at."""
+        return "macro_f1"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The text column."""
+        return (self.text,)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The label names; an error before they are known."""
+        if self.label_names is None:
+            raise HfalError("label_names are not known yet: give them, or a data set with a label column")
+        return tuple(self.label_names)
+
+    def resolve(self, dataset: Dataset) -> TextClassification:
+        """Check the text column, and find the label names where none were given."""
+        check_columns(dataset, self.inputs)
+        kind = getattr(dataset.features[self.text], "dtype", None)
+        if kind not in ("string", "large_string"):
+            raise HfalError(f"column {self.text!r} must hold text, but it holds {kind or 'structures'}")
+        if self.label_names is not None:
+            return self
+        if self.label not in dataset.column_names:
+            raise HfalError(
+                f"the label names are not known: there is no column {self.label!r} to take them from; give "
+                f"label_names (columns: {listing(dataset.column_names)})"
+            )
+        return replace(self, label_names=_names_in(dataset, self.label))
+
+    def keys(self, batch: Batch) -> list[bytes]:
+        """The text itself."""
+        return [text.encode("utf-8", "surrogatepass") for text in batch[self.text]]
+
+    def empty(self, batch: Batch) -> list[str | None]:
+        """Missing and blank texts."""
+        return [
+            "is missing (None)" if text is None else "is empty" if not text.strip() else None
+            for text in batch[self.text]
+        ]
+
+    def tokenizer_inputs(self, batch: Batch) -> tuple[list[str], ...]:
+        """One text a row."""
+        return (batch[self.text],)
+
+    def encode(self, label: Any, where: str) -> Any:
+        """A name or an index (with `multi_label`: a list of them) -> int or a sorted list of int."""
+        if not self.multi_label:
+            return self._index(label, where)
+        if label is None or isinstance(label, (str, bytes)) or not isinstance(label, Sequence):
+            raise HfalError(f"label {label!r} in {where} is not a list of labels")
+        return sorted({self._index(item, where) for item in label})
+
+    def _index(self, label: Any, where: str) -> int:
+        names = self.names
+        if isinstance(label, str) and label in names:
+            return names.index(label)
+        whole = isinstance(label, (int, np.integer)) and not isinstance(label, bool)
+        if whole and str(label) in names:
+            return names.index(str(label))
+        if whole and 0 <= label < len(names):
+            return int(label)
+        hint = nearest(label, names) if isinstance(label, str) else ""
+        raise HfalError(f"label {label!r} in {where} is not one of {listing(names)}{hint}")
+
+    def decode(self, encoded: Any) -> Any:
+        """int -> name; list of int -> list of names."""
+        if self.multi_label:
+            return [self.names[index] for index in encoded]
+        return self.names[encoded]
+
+    def targets(self, encoded: Sequence[Any]) -> Tensor:
+        """[N] int64, or [N, C] float32 of 0 and 1."""
+        if not self.multi_label:
+            return torch.tensor(list(encoded), dtype=torch.int64)
+        result = torch.zeros(len(encoded), len(self.names))
+        for row, labels in enumerate(encoded):
+            result[row, list(labels)] = 1
+        return result
+
+    def loss(self, logits: Tensor, targets: Tensor, class_weights: Tensor | None, smoothing: float) -> Tensor:
+        """Cross entropy, or the mean binary cross entropy over the labels."""
+        if not self.multi_label:
+            return torch.nn.functional.cross_entropy(
+                logits, targets, weight=class_weights, label_smoothing=smoothing, reduction="none"
+            )
+        smoothed = targets * (1 - smoothing) + smoothing / 2
+        losses = torch.nn.functional.binary_cross_entropy_with_logits(
+            logits, smoothed, pos_weight=class_weights, reduction="none"
+        )
+        return losses.mean(-1)
+
+    def predict(self, logits: Tensor) -> tuple[list[Any], NDArray[np.float32]]:
+        """The likeliest class and its probability; for several labels those above one half, and the
+        probability of the least sure decision."""
+        if not self.multi_label:
+            best = torch.softmax(logits.float(), -1).max(-1)
+            return best.indices.tolist(), best.values.numpy()
+        yes = torch.sigmoid(logits.float())
+        chosen = [row.nonzero().flatten().tolist() for row in yes > 0.5]
+        return chosen, torch.maximum(yes, 1 - yes).amin(-1).numpy()
+
+    def metrics(self, logits: Tensor, encoded: Sequence[Any]) -> dict[str, Any]:
+        """`accuracy` (all labels right), `macro_f1`, for several labels `micro_f1`, and `per_class`.
+
+        A class that the labels lack has no F1 and is left out of the mean.
+        """
+        from sklearn.metrics import f1_score, precision_recall_fscore_support
+
+        predicted, _ = self.predict(logits)
+        true, guess = self.targets(encoded).numpy(), self.targets(predicted).numpy()
+        classes = list(range(len(self.names)))
+        precision, recall, f1, support = precision_recall_fscore_support(
+            true, guess, labels=classes, average=None, zero_division=0
+        )
+        present = [c for c in classes if support[c]]
+        right = (true == guess).all(-1) if self.multi_label else true == guess
+        result: dict[str, Any] = {
+            "accuracy": float(right.mean()),
+            "macro_f1": float(np.mean([f1[c] for c in present])) if present else 0.0,
+        }
+        if self.multi_label:
+            result["micro_f1"] = float(f1_score(true, guess, average="micro", zero_division=0))
+        result["per_class"] = {
+            self.names[c]: {
+                "precision": float(precision[c]),
+                "recall": float(recall[c]),
+                "f1": float(f1[c]),
+                "support": int(support[c]),
+            }
+            for c in classes
+        }
+        return result
+
+
+def check_columns(dataset: Dataset, columns: Sequence[str]) -> None:
+    """Every column exists."""
+    for column in columns:
+        if column not in dataset.column_names:
+            hint = nearest(column, dataset.column_names)
+            raise HfalError(f"no column {column!r}{hint}; the data has: {listing(dataset.column_names)}")
+
+
+def _names_in(dataset: Dataset, column: str) -> tuple[str, ...]:
+    feature = dataset.features[column]
+    feature = getattr(feature, "feature", feature)  # the element of a list
+    if isinstance(feature, ClassLabel):
+        return tuple(feature.names)
+    found: set[Any] = set()
+    for batch in dataset.select_columns([column]).iter(10_000):
+        for value in batch[column]:
+            found.update(value if isinstance(value, list) else () if value is None else (value,))
+        if len(found) > MAX_CLASSES:
+            raise HfalError(
+                f"column {column!r} has more than {MAX_CLASSES:,} different values: is it the label column? "
+                "If so, give label_names"
+            )
+    if any(isinstance(value, float) for value in found):
+        raise HfalError(f"column {column!r} holds fractions, not labels")
+    if len(found) < 2:
+        raise HfalError(f"column {column!r} has {len(found)} different labels; at least two are needed")
+    if all(isinstance(value, int) for value in found):
+        return tuple(str(value) for value in sorted(found))
+    return tuple(sorted(str(value) for value in found))
