@@ -12,7 +12,6 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
-from rich.table import Table
 
 from hfal.errors import HfalError
 
@@ -66,9 +65,11 @@ def run(
     talk = is_main()
     if talk:
         out.print(f"[bold]{escape(loaded.strategy)}[/], {loaded.budget.rows} labels, into {escape(loaded.output_dir)}")
-    outcome = run_config(loaded, (lambda name, done: out.print(round_line(name, done))) if talk else _nothing)
+    outcome = run_config(loaded, lambda part, done: _tell(round_line(part, done, loaded.budget.rows)))
     if not talk:
         return
+    if loaded.repeats > 1:
+        out.print(f"\nMeans over {loaded.repeats} seeds, on the same pool and test rows:")
     out.print(compare(outcome))
     folder = outcome.folder
     if outcome.report:
@@ -80,8 +81,12 @@ def run(
     out.print("  hfal strategies                   what else can choose")
 
 
-def _nothing(*_: object) -> None:
+def _tell(line: str | None) -> None:
     """Only the main process talks."""
+    from hfal.compute import is_main
+
+    if line is not None and is_main():
+        out.print(line)
 
 
 def _silence_progress_of_libraries() -> None:

@@ -155,6 +155,8 @@ class RunConfig(Section):
         start: the seed set.
         oracle: who labels.
         baseline: "random" runs the same budget by chance beside it, into `baseline/`; null does not.
+        repeats: how many seeds, from `seed` on, the run (and chance beside it) is repeated with, on the same
+            pool and test rows: one run is one draw of chance. The model kept is that of the first.
         budget: what may be spent in all, the seed set included.
         batch: what is asked in each round.
     """
@@ -170,6 +172,7 @@ class RunConfig(Section):
     start: Start = Field(default_factory=lambda: Start())
     oracle: Literal["simulated"] = "simulated"
     baseline: Literal["random"] | None = "random"
+    repeats: int = Field(1, ge=1)
     budget: Rows
     batch: Rows
 

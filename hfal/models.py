@@ -51,7 +51,7 @@ def load_tokenizer(model: str, *, trust_remote_code: bool, pad_token: str | None
     """The tokenizer of a model, with a pad token."""
     tokenizer = _load(AutoTokenizer, model, "tokenizer", trust_remote_code=trust_remote_code)
     if pad_token is not None:
-        if tokenizer.convert_tokens_to_ids(pad_token) in (None, tokenizer.unk_token_id):
+        if pad_token not in tokenizer.get_vocab():
             raise HfalError(f"learner.pad_token: {pad_token!r} is not in the vocabulary of {model}")
         tokenizer.pad_token = pad_token
     if tokenizer.pad_token is None:

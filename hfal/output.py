@@ -10,42 +10,52 @@ from rich.table import Table
 from hfal.errors import HfalError
 from hfal.report.view import RunView
 from hfal.rounds import Round
-from hfal.running import Outcome
+from hfal.running import Outcome, Part
 from hfal.strategies import Entry, Strategy, entries
 from hfal.strategies.base import Scheduled
 
 SHOWN = (("accuracy", "accuracy"), ("macro_f1", "macro-F1"))
 
 
-def round_line(strategy: str, done: Round) -> str:
-    """`margin  round 3   80 labels   accuracy 0.71   macro-F1 0.62   1.2 s`."""
+def round_line(part: Part, done: Round, budget: int) -> str | None:
+    """A line for each round of the first run; of the others, one when they end."""
+    ended = done.spent >= budget
+    if not (part.first and not part.by_chance) and not ended:
+        return None
     scores = "   ".join(f"{title} {done.metrics[name]:.3f}" for name, title in SHOWN if name in done.metrics)
     seconds = sum(done.seconds.values())
-    return f"{escape(strategy)}  round {done.number:<3} {done.labeled:>6,} labels   {scores}   {seconds:.1f} s"
+    who = f"{escape(part.strategy)}, seed {part.seed}"
+    return f"{who}   round {done.number:<3} {done.labeled:>6,} labels   {scores}   {seconds:.1f} s"
 
 
 def compare(outcome: Outcome) -> Table:
-    """The rounds, with chance beside them at as many labels."""
+    """The rounds, with chance beside them at as many labels; means where there are several seeds."""
+    first = outcome.rounds[0][1]
+    chance = any(part.by_chance for part, _ in outcome.rounds)
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    beside = {r.labeled: r.metrics for r in outcome.baseline}
     table.add_column("round", justify="right")
     table.add_column("labels", justify="right")
     for _, title in SHOWN:
         table.add_column(title, justify="right")
-        if beside:
+        if chance:
             table.add_column("random", justify="right", style="dim")
-    for done in outcome.rounds:
+    for done in first:
         cells = [str(done.number), f"{done.labeled:,}"]
         for name, _ in SHOWN:
-            cells.append(_score(done.metrics.get(name)))
-            if beside:
-                cells.append(_score(beside.get(done.labeled, {}).get(name)))
+            for by_chance in (False, True)[: 1 + chance]:
+                cells.append(_mean(outcome, by_chance, done.labeled, name))
         table.add_row(*cells)
     return table
 
 
-def _score(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def _mean(outcome: Outcome, by_chance: bool, labels: int, metric: str) -> str:
+    scores = [
+        done.metrics[metric]
+        for part, rounds in outcome.rounds
+        for done in rounds
+        if part.by_chance == by_chance and done.labeled == labels and metric in done.metrics
+    ]
+    return f"{sum(scores) / len(scores):.3f}" if scores else "-"
 
 
 def status_lines(run: RunView) -> Iterator[str]:
@@ -90,7 +100,7 @@ def cost(entry: Entry) -> tuple[str, str, str]:
     """Signals, passes over the pool, and memory of a strategy, from what it says it needs."""
     try:
         strategy: Strategy = entry.make()
-    except (TypeError, HfalError):
+    except HfalError:
         return "those of its parts", "its parts'", "its parts'"
     if isinstance(strategy, Scheduled):
         return "those of its parts", "its parts'", "its parts'"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,77 +14,98 @@ from hfal.compute import barrier, derive_seed, is_main
 from hfal.config import RunConfig
 from hfal.data import build_data
 from hfal.files import write_folder, write_json
-from hfal.learners import FrozenHead
+from hfal.learners import FrozenHead, Learner
 from hfal.loop import ActiveLearner
 from hfal.oracles import Simulated
 from hfal.pool import Pool
 from hfal.report import write_report
-from hfal.report.view import BASELINE
 from hfal.rounds import Round
+
+BASELINE, REPEATS = "baseline", "repeats"
+
+Tell = Callable[["Part", Round], None]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One run among those that a config asks for: a strategy, a seed, a folder."""
+
+    strategy: str
+    seed: int
+    folder: Path
+    first: bool
+    by_chance: bool
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to."""
+    """What a config came to: the rounds of each of its runs."""
 
     folder: Path
-    rounds: list[Round]
-    baseline: list[Round]
+    rounds: list[tuple[Part, list[Round]]]
     report: Path | None
 
 
-def run_config(config: RunConfig, tell: Callable[[str, Round], None]) -> Outcome:
+def parts_of(config: RunConfig, measured: bool) -> Iterator[Part]:
+    """The runs of a config: each seed with the strategy and, where scores can be compared, by chance."""
+    folder = Path(config.output_dir)
+    for turn in range(config.repeats):
+        seed = config.seed + turn
+        place = folder if turn == 0 else folder / REPEATS / f"seed-{seed}"
+        yield Part(config.strategy, seed, place, turn == 0, by_chance=False)
+        if config.baseline and measured and config.strategy != config.baseline:
+            yield Part(config.baseline, seed, place / BASELINE, turn == 0, by_chance=True)
+
+
+def run_config(config: RunConfig, tell: Tell) -> Outcome:
     """Run a config, or go on with it where its folder has rounds already.
 
     Args:
         config: what to do.
-        tell: called with the strategy and each round, as it is there.
+        tell: called with each round, as it is there.
 
     Raises:
         HfalError: anything the user can put right.
     """
-    folder = Path(config.output_dir)
     pool, test, validation = build_data(config, config.task.build())
-    twin = pool.copy()
-    active = _active(config, pool, test, validation, folder)
-    for finished in active:
-        tell(config.strategy, finished)
-    _finish(active, folder)
-    rounds: list[Round] = []
-    if config.baseline and config.strategy != "random" and test is not None:
-        chance = _active(config, twin, test, validation, folder / BASELINE, by_chance=True)
-        for finished in chance:
-            tell("random", finished)
-        rounds = chance.rounds
-    report = None
-    if is_main() and test is not None:
-        report = write_report([folder])
+    learner = config.learner.build()
+    results: list[tuple[Part, list[Round]]] = []
+    for part in parts_of(config, measured=test is not None):
+        active = _active(config, part, pool.copy(), learner, test, validation)
+        for finished in active:
+            tell(part, finished)
+        if part.first and not part.by_chance:
+            _finish(active, part.folder)
+        results.append((part, active.rounds))
+    folder = Path(config.output_dir)
+    report = write_report([folder]) if is_main() and test is not None else None
     barrier()
-    return Outcome(folder, active.rounds, rounds, report)
+    return Outcome(folder, results, report)
 
 
 def _active(
     config: RunConfig,
+    part: Part,
     pool: Pool,
+    learner: Learner,
     test: Dataset | None,
     validation: Dataset | None,
-    folder: Path,
-    *,
-    by_chance: bool = False,
 ) -> ActiveLearner:
-    record = config.record()
-    if by_chance:
-        record.update(strategy="random", start={"strategy": "random", "rows": config.start.rows}, baseline=None)
+    record: dict[str, Any] = config.record() | {"seed": part.seed, "strategy": part.strategy}
+    if not part.first or part.by_chance:
+        record.update(baseline=None, repeats=1, pool_seed=config.seed)
+    if part.by_chance:
+        record["start"] = {"strategy": part.strategy, "rows": config.start.rows}
     return ActiveLearner(
         pool,
-        config.learner.build(),
-        strategy=record["strategy"],
+        learner,
+        strategy=part.strategy,
         oracle=Simulated(config.task.label),
         test=test,
         budget=Budget(config.budget.rows),
         batch_size=config.batch.rows,
-        seed=config.seed,
-        output_dir=folder,
+        seed=part.seed,
+        output_dir=part.folder,
         validation=validation,
         start=record["start"]["strategy"],
         start_size=config.start.rows,
@@ -107,4 +128,3 @@ def _finish(active: ActiveLearner, folder: Path) -> None:
         write_folder(folder / "final", last.save)
         write_json(path, {"metrics": metrics, "training": {"steps": report.steps, "loss": report.loss}})
     barrier()
-

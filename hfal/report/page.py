@@ -44,17 +44,12 @@ def write_report(folders: Sequence[str | Path], output: str | Path | None = None
             raise HfalError(f"{run.folder} has no scored round yet: nothing to draw")
     target = Path(output) if output else runs[0].folder if len(runs) == 1 else Path()
     lines = _lines(runs)
-    panels = {metric: lines[metric] for metric in runs[0].metrics[:2]}
-    figure = draw_curves(panels)
+    figure = draw_curves({metric: lines[metric] for metric in runs[0].metrics[:2]})
     write_file(target / "curve.png", saver(figure, "png"))
     write_file(target / "curve.svg", saver(figure, "svg"))
     write_text(target / "metrics.csv", _csv(runs))
-    write_text(target / "report.html", _render(runs, panels, as_svg(figure)))
+    write_text(target / "report.html", _render(runs, lines, as_svg(figure)))
     return target / "report.html"
-
-
-def _with_baselines(runs: Sequence[RunView]) -> list[RunView]:
-    return [view for run in runs for view in (run, run.baseline) if view is not None and view.metrics]
 
 
 def _lines(runs: Sequence[RunView]) -> dict[str, list[Line]]:
@@ -62,7 +57,7 @@ def _lines(runs: Sequence[RunView]) -> dict[str, list[Line]]:
     lines: dict[str, list[Line]] = {}
     for metric in runs[0].metrics:
         curves: dict[str, list[Curve]] = {}
-        for view in _with_baselines(runs):
+        for view in (view for run in runs for view in run.everything()):
             curve = Curve.of(view.rounds, metric)
             if curve.labels:
                 curves.setdefault(view.strategy, []).append(curve)
@@ -77,7 +72,7 @@ def _csv(runs: Sequence[RunView]) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     names = runs[0].metrics
     writer.writerow(["run", "strategy", "seed", "round", "labels", "spent", *names, "seconds"])
-    for view in _with_baselines(runs):
+    for view in (view for run in runs for view in run.everything()):
         for r in view.rounds:
             scores = [r.metrics.get(name, "") for name in names]
             seconds = round(sum(r.seconds.values()), 3)
@@ -85,7 +80,7 @@ def _csv(runs: Sequence[RunView]) -> str:
     return buffer.getvalue()
 
 
-def _render(runs: Sequence[RunView], panels: dict[str, list[Line]], curve_svg: str) -> str:
+def _render(runs: Sequence[RunView], lines: dict[str, list[Line]], curve_svg: str) -> str:
     environment = Environment(
         loader=PackageLoader("hfal.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -99,10 +94,11 @@ def _render(runs: Sequence[RunView], panels: dict[str, list[Line]], curve_svg: s
         titles=TITLES,
         metrics=runs[0].metrics,
         curve=curve_svg,
-        summary=_summary(runs),
-        reach=_reach(panels[metric]),
-        strategies=[line.name for line in panels[metric]],
+        summary=_summary(lines),
+        reach=_reach(lines[metric]),
+        strategies=[line.name for line in lines[metric]],
         rounds_table=None if single is None else _beside(single),
+        seeds=max(len(line.curves) for line in lines[metric]),
         per_class=None if single is None else single.rounds[-1].metrics.get("per_class", {}),
         balance=None if single is None else _balance(single),
         asked=[] if single is None else [(r, single.asked(r.number)) for r in single.rounds if r.asked],
@@ -113,27 +109,40 @@ def _render(runs: Sequence[RunView], panels: dict[str, list[Line]], curve_svg: s
     )
 
 
-def _summary(runs: Sequence[RunView]) -> list[dict[str, Any]]:
-    """One row for each run and baseline: last score and mean height of the curve."""
-    rows = []
-    for view in _with_baselines(runs):
-        curves = {name: Curve.of(view.rounds, name) for name in view.metrics}
-        rows.append(
-            {
-                "strategy": view.strategy,
-                "seed": view.seed,
-                "labels": view.rounds[-1].labeled,
-                "last": {name: curve.scores[-1] for name, curve in curves.items()},
-                "area": {name: area_under_curve(c.labels, c.scores) for name, c in curves.items()},
-            }
-        )
-    return rows
+def _summary(lines: dict[str, list[Line]]) -> list[dict[str, Any]]:
+    """One row a strategy: its last score and the mean height of its curve, with the range over seeds."""
+    rows: dict[str, dict[str, Any]] = {}
+    for metric, found in lines.items():
+        for line in found:
+            row = rows.setdefault(line.name, {"strategy": line.name, "seeds": len(line.curves), "last": {}, "area": {}})
+            row["labels"] = max(curve.labels[-1] for curve in line.curves)
+            row["last"][metric] = _spread([curve.scores[-1] for curve in line.curves])
+            row["area"][metric] = _spread([area_under_curve(c.labels, c.scores) for c in line.curves])
+    return list(rows.values())
+
+
+def _spread(values: Sequence[float]) -> str:
+    """`0.671`, or with several seeds `0.671 (0.655 to 0.690)`."""
+    mean = f"{np.mean(values):.3f}"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.3f} to {max(values):.3f})"
 
 
 def _beside(run: RunView) -> list[dict[str, Any]]:
-    """The rounds, with the baseline's scores at as many labels."""
-    by_labels = {} if run.baseline is None else {r.labeled: r.metrics for r in run.baseline.rounds}
-    return [{"round": r, "baseline": by_labels.get(r.labeled, {})} for r in run.rounds]
+    """Rounds with the scores of the strategy and of chance, each the mean over the seeds."""
+    views = run.everything()
+    rows = []
+    for r in run.rounds:
+        row: dict[str, Any] = {"round": r}
+        for who, chance in (("ours", False), ("random", True)):
+            found = [v for v in views if (v.strategy == "random") == chance or (not chance and v is run)]
+            row[who] = {name: _mean_at(found, r.labeled, name) for name in run.metrics}
+        rows.append(row)
+    return rows
+
+
+def _mean_at(views: Sequence[RunView], labels: int, metric: str) -> float | None:
+    scores = [r.metrics[metric] for v in views for r in v.rounds if r.labeled == labels and metric in r.metrics]
+    return float(np.mean(scores)) if scores else None
 
 
 def _reach(lines: Sequence[Line]) -> list[dict[str, Any]]:

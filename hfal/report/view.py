@@ -13,8 +13,6 @@ from hfal.errors import HfalError
 from hfal.files import read_json
 from hfal.rounds import Ledger, Round
 
-BASELINE = "baseline"
-
 
 @dataclass(frozen=True)
 class RunView:
@@ -27,6 +25,7 @@ class RunView:
     ledger: Ledger
     final: dict[str, Any] | None
     baseline: RunView | None
+    repeats: list[RunView]
 
     @property
     def strategy(self) -> str:
@@ -50,6 +49,12 @@ class RunView:
             return []
         names = [name for name, value in self.rounds[-1].metrics.items() if isinstance(value, float)]
         return sorted(names, key=lambda name: (name != "macro_f1", names.index(name)))
+
+    def everything(self) -> list[RunView]:
+        """This run, its repeats with other seeds, and chance beside each: those that have scores."""
+        views = [self, self.baseline] if self.baseline else [self]
+        found = [view for view in views if view.metrics]
+        return found + [view for repeat in self.repeats for view in repeat.everything()]
 
     def asked(self, number: int) -> list[dict[str, Any]]:
         """The rows of a round with their labels, in order of choice."""
@@ -76,7 +81,7 @@ def open_run(folder: str | Path) -> RunView:
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     pool = read_json(folder / "pool.json") if (folder / "pool.json").exists() else {}
     ledger = Ledger(folder)
-    baseline = folder / BASELINE
+    baseline = folder / "baseline"
     final = folder / "final.json"
     return RunView(
         folder=folder,
@@ -86,4 +91,5 @@ def open_run(folder: str | Path) -> RunView:
         ledger=ledger,
         final=read_json(final) if final.exists() else None,
         baseline=open_run(baseline) if (baseline / "config.yaml").exists() else None,
+        repeats=[open_run(path.parent) for path in sorted(folder.glob("repeats/seed-*/config.yaml"))],
     )

@@ -155,12 +155,16 @@ class Entry:
 
     def make(self, **arguments: Any) -> Strategy:
         """An instance; an argument it does not take is an error that names those it takes."""
-        known = [p for p in inspect.signature(self.cls).parameters]
+        known = list(inspect.signature(self.cls).parameters)
         for argument in arguments:
             if argument not in known:
                 takes = listing(known) if known else "none"
                 hint = nearest(argument, known)
-                raise HfalError(f"strategy {self.name}: unknown argument {argument!r}{hint}; it takes: {takes}")
+                raise HfalError(f"{self.name}: unknown argument {argument!r}{hint}; it takes: {takes}")
+        needed = [p.name for p in inspect.signature(self.cls).parameters.values() if p.default is p.empty]
+        missing = [name for name in needed if name not in arguments]
+        if missing:
+            raise HfalError(f"{self.name}: needs {listing(missing)}")
         strategy: Strategy = self.cls(**arguments)
         return strategy
 
