@@ -1,14 +1,18 @@
 """Active learning for Hugging Face: spend a label budget where it teaches the model most."""
 
-from hfal.budget import Budget
-from hfal.errors import HfalError
-from hfal.learners import FineTune, FrozenHead
-from hfal.loop import ActiveLearner
-from hfal.oracles import Simulated
-from hfal.pool import Pool
-from hfal.rounds import Round
-from hfal.tasks import TextClassification
-from hfal.training import TrainingConfig
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hfal.budget import Budget
+    from hfal.errors import HfalError
+    from hfal.learners import FineTune, FrozenHead
+    from hfal.loop import ActiveLearner
+    from hfal.oracles import Simulated
+    from hfal.pool import Pool
+    from hfal.rounds import Round
+    from hfal.tasks import TextClassification
+    from hfal.training import TrainingConfig
 
 __version__ = "0.1.0"
 
@@ -24,3 +28,23 @@ __all__ = [
     "TextClassification",
     "TrainingConfig",
 ]
+
+_HOME = {
+    "ActiveLearner": "loop",
+    "Budget": "budget",
+    "FineTune": "learners",
+    "FrozenHead": "learners",
+    "HfalError": "errors",
+    "Pool": "pool",
+    "Round": "rounds",
+    "Simulated": "oracles",
+    "TextClassification": "tasks",
+    "TrainingConfig": "training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are loaded when they are first used: `hfal --help` need not wait for torch."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'hfal' has no attribute {name!r}")
+    return getattr(import_module(f"hfal.{_HOME[name]}"), name)

@@ -34,16 +34,14 @@ def main() -> None:
     except HfalError as error:
         err.print(f"[bold red]error:[/] {escape(str(error))}")
         sys.exit(2)
-    except KeyboardInterrupt:
-        err.print("Stopped. What was done is on disk: run the same command to go on.")
-        sys.exit(130)
 
 
 def _quiet_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     handler = RichHandler(console=err, show_time=False, show_path=False, show_level=False, markup=False)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    level = logging.WARNING if os.environ.get("RANK", "0") == "0" else logging.ERROR  # one process talks
+    logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
 
 
 @app.command()
@@ -65,7 +63,11 @@ def run(
     talk = is_main()
     if talk:
         out.print(f"[bold]{escape(loaded.strategy)}[/], {loaded.budget.rows} labels, into {escape(loaded.output_dir)}")
-    outcome = run_config(loaded, lambda part, done: _tell(round_line(part, done, loaded.budget.rows)))
+    try:
+        outcome = run_config(loaded, lambda part, done: _tell(round_line(part, done, loaded.budget.rows)))
+    except KeyboardInterrupt:
+        err.print("Stopped. What was done is on disk: run the same command to go on.")
+        raise typer.Exit(130) from None
     if not talk:
         return
     if loaded.repeats > 1:
@@ -94,6 +96,7 @@ def _silence_progress_of_libraries() -> None:
     import transformers
 
     datasets.disable_progress_bars()
+    datasets.utils.logging.set_verbosity(logging.CRITICAL)  # what its readers meet is told by us, once
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
 

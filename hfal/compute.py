@@ -9,13 +9,18 @@ from typing import Any, cast
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, reduce
+from accelerate.utils import broadcast_object_list, parse_flag_from_env, reduce
 from torch import Tensor
+
+
+def on_cpu() -> bool:
+    """Whether Accelerate is to use the CPU: asked for by its own variable, or nothing else is there."""
+    return bool(parse_flag_from_env("ACCELERATE_USE_CPU")) or not torch.accelerator.is_available()
 
 
 def state() -> PartialState:
     """Accelerate's view of the processes of this run."""
-    return PartialState()
+    return PartialState(cpu=on_cpu())
 
 
 def is_main() -> bool:

@@ -49,13 +49,17 @@ def load_source(source: Source) -> Dataset:
             rows = load_dataset(source.source, source.name, split=source.split, revision=source.revision)
     except HfalError:
         raise
-    except UnicodeDecodeError as error:
-        raise HfalError(
-            f"{source.source} is not {source.encoding} text: {error.reason} at byte {error.start}; name its "
-            "encoding, as in encoding: latin-1"
-        ) from error
     except Exception as error:  # datasets wraps what readers raise in many ways
-        raise HfalError(f"cannot read {source.source}: {_reason(error)}") from error
+        if "corresponds to no data" in str(error):
+            raise HfalError(f"{source.source} has no rows") from None
+        root = _root(error)
+        if isinstance(root, UnicodeDecodeError):
+            raise HfalError(
+                f"{source.source} is not {source.encoding} text (byte {root.start}): name its encoding, as in "
+                "encoding: latin-1"
+            ) from error
+        text = str(root).strip().split("\n")[0]
+        raise HfalError(f"cannot read {source.source}: {type(root).__name__}: {text}") from error
     if len(rows) == 0:
         raise HfalError(f"{source.source} has no rows")
     return _rename(rows, source)
@@ -96,11 +100,10 @@ def _from_files(files: list[Path], source: Source) -> Dataset:
     return load_dataset(kind, data_files=[str(file) for file in files], split="train", **options)
 
 
-def _reason(error: BaseException) -> str:
+def _root(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
-    text = str(error).strip().split("\n")[0]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return error
 
 
 def _rename(rows: Dataset, source: Source) -> Dataset:

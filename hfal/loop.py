@@ -87,12 +87,8 @@ class ActiveLearner:
         self._check()
         self.oracle.check(pool)
         self.ledger = Ledger(output_dir)
+        learner.bind(pool.task, seed, cache or self.ledger.cache)
         self.ledger.open(record or self._record(), self._describe_pool())
-        try:
-            learner.bind(pool.task, seed, cache or self.ledger.cache)
-        except BaseException:
-            self.ledger.close()
-            raise
         self._trained_in: int | None = None
         for number in range(len(self.ledger.rounds)):
             self._take_labels(number)

@@ -145,7 +145,7 @@ class FrozenHeadConfig(PretrainedConfig):
 class FrozenHeadModel(PreTrainedModel):
     """An encoder whose pooled states go through one linear layer.
 
-    Saved by `save_pretrained`; after `import hfal`, `AutoModelForSequenceClassification.from_pretrained` and
+    Saved by `save_pretrained`; after `import hfal.models`, `AutoModelForSequenceClassification.from_pretrained` and
     transformers' text-classification pipeline load it like any other.
     """
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ import pyarrow.parquet as pq
 import yaml
 from filelock import FileLock, Timeout
 
-from hfal.compute import barrier, is_main
+from hfal.compute import barrier, from_main, is_main
 from hfal.errors import HfalError
 from hfal.files import disk_errors, read_json, write_folder, write_json, write_parquet, write_yaml
 
@@ -62,6 +61,7 @@ class Ledger:
         self._selections: dict[int, pa.Table] = {}
         self._labels: dict[int, pa.Table] = {}
         self._lock: FileLock | None = None
+        self._agree: Callable[[Any], Any] = lambda seen: seen
 
     def open(self, config: Mapping[str, Any], pool: Mapping[str, Any]) -> None:
         """Take the folder for this process, check that it is a run of this config and pool, read its rounds.
@@ -78,14 +78,16 @@ class Ledger:
             write_yaml(self.folder / "config.yaml", config)
             write_json(self.folder / "pool.json", pool)
         barrier()
+        self._agree = from_main  # what the main process reads holds for all: files may be half-way to the others
         self.read()
 
     def read(self) -> list[Round]:
         """The rounds that count, from disk."""
         if self.folder is not None:
-            self.rounds = []
-            while (path := self._path(len(self.rounds)) / "round.json").exists():
-                self.rounds.append(Round(**read_json(path)))
+            found: list[Round] = []
+            while (path := self._path(len(found)) / "round.json").exists():
+                found.append(Round(**read_json(path)))
+            self.rounds = self._agree(found)
         return self.rounds
 
     def close(self) -> None:
@@ -123,7 +125,8 @@ class Ledger:
         if self.folder is None:
             return memory.get(number)
         path = self._path(number) / name
-        return pq.read_table(path) if path.exists() else None
+        seen: pa.Table | None = self._agree(pq.read_table(path) if path.exists() else None)
+        return seen
 
     def write_selection(self, number: int, table: pa.Table) -> None:
         """Record what was chosen, before anyone is asked."""
@@ -159,7 +162,7 @@ class Ledger:
             write_json(self._path(finished.number) / "round.json", asdict(finished))
         barrier()
 
-    def write_model(self, number: int, save: Any) -> None:
+    def write_model(self, number: int, save: Callable[[Path], None]) -> None:
         """Put the model of a round in the place of the one before."""
         if self.folder is not None and is_main():
 
@@ -174,19 +177,13 @@ class Ledger:
         if self.folder is None:
             return None
         marker = self.folder / "model" / "hfal.json"
-        if marker.exists() and read_json(marker)["round"] == number:
-            return marker.parent
-        return None
+        there = self._agree(marker.exists() and read_json(marker)["round"] == number)
+        return marker.parent if there else None
 
     @property
     def cache(self) -> Path | None:
         """A folder that may be deleted at any time."""
         return None if self.folder is None else self.folder / "cache"
-
-    def clear_cache(self) -> None:
-        """Delete it."""
-        if self.cache is not None and is_main():
-            shutil.rmtree(self.cache, ignore_errors=True)
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

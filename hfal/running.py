@@ -10,7 +10,7 @@ from typing import Any
 from datasets import Dataset
 
 from hfal.budget import Budget
-from hfal.compute import barrier, derive_seed, is_main
+from hfal.compute import barrier, derive_seed, from_main, is_main
 from hfal.config import RunConfig
 from hfal.data import build_data
 from hfal.files import write_folder, write_json
@@ -119,7 +119,7 @@ def _finish(active: ActiveLearner, folder: Path) -> None:
     if not isinstance(active.learner, FrozenHead):
         return
     last, path = active.learner.last(), folder / "final.json"
-    if last is None or path.exists():
+    if last is None or from_main(path.exists()):
         return
     last.bind(active.pool.task, derive_seed("final", active.seed), folder / "cache")
     report = last.fit(active.pool.training_set(), active.validation)

@@ -23,7 +23,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
-from hfal.compute import derive_seed, generator_for, is_main, own_randomness, state, sum_over_processes
+from hfal.compute import derive_seed, generator_for, is_main, on_cpu, own_randomness, state, sum_over_processes
 from hfal.errors import HfalError
 from hfal.learners.base import FitReport
 from hfal.tasks.base import Task
@@ -172,6 +172,7 @@ def _accelerator(config: TrainingConfig, logs: Path | None) -> Accelerator:
 
     AcceleratorState._reset_state()  # the precision of an earlier fit must not stick
     accelerator = Accelerator(
+        cpu=on_cpu(),
         mixed_precision=precision_for(config.mixed_precision),
         log_with=config.log_with,
         project_dir=None if logs is None else str(logs),

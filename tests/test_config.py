@@ -1,0 +1,102 @@
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hfal import HfalError
+from hfal.config import check_config, load_config
+
+GOOD = """
+output_dir: runs/x
+pool: {source: demo/tweets, rows: 100}
+test: {source: demo/tweets, rows: 50}
+task: {type: text_classification, text: text, label: label}
+learner: {type: frozen_head, model: demo/minilm}
+budget: {rows: 40}
+batch: {rows: 20}
+"""
+
+
+def load(tmp_path, text, *changes):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    return load_config(path, changes)
+
+
+def test_a_config_has_defaults_and_can_be_changed(tmp_path):
+    config = load(tmp_path, GOOD, "budget.rows=60", "learner.type=fine_tune", "learner.training.learning_rate=3e-5")
+    assert (config.budget.rows, config.seed, config.strategy) == (60, 0, "margin>kmeans(prefilter=10)")
+    assert config.learner.type == "fine_tune"
+    assert config.learner.training.learning_rate == 3e-5
+    assert load(tmp_path, GOOD, "strategy=badge").strategy == "badge"
+    again = check_config(config.record())
+    assert again == config
+
+
+def test_the_offline_recipe_has_the_keys_that_are_agreed():
+    config = load_config("recipes/sentiment-offline.yaml")
+    assert (config.pool.rows, config.test.rows, config.budget.rows, config.batch.rows) == (4000, 2000, 220, 20)
+    assert load_config("recipes/sentiment.yaml").learner.type == "fine_tune"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("buget.rows=3", r"unknown key buget \(did you mean 'budget'\?\)"),
+        ("pool.row=3", r"unknown key pool\.row \(did you mean 'rows'\?\); known here: source"),
+        ("learner.modell=x", r"unknown key learner\.modell \(did you mean 'model'\?\)"),
+        ("learner.training.lr=1", r"unknown key learner\.training\.lr; known here: num_train_epochs"),
+        ("budget.rows=many", r"budget\.rows: 'many' given; must be a valid integer"),
+        ("budget.rows=0", r"budget\.rows: 0 given; must be greater than or equal to 1"),
+        ("budget=200", r"budget: 200 given; must be a valid dictionary"),
+        ("seed=-1", r"seed: -1 given; must be greater than or equal to 0"),
+        ("learner.type=finetune", r"learner\.type: 'finetune' is not allowed \(did you mean 'fine_tune'\?\); allowed"),
+        ("oracle=people", r"oracle: 'people' is not allowed; allowed: simulated"),
+        ("strategy=margn", r"strategy: 'margn' given; unknown strategy 'margn' \(did you mean 'margin'\?\)"),
+        ("learner.pooling=max", r"learner\.pooling: 'max' is not allowed; allowed: mean, cls"),
+        ("learner.C=-1", r"learner\.C: -1 given; must be greater than 0"),
+        ("nonsense", "expected key=value"),
+        ("seed.x=1", "seed is a value, not a section"),
+        ("strategy=[", "is not a YAML value"),
+    ],
+)
+def test_each_mistake_is_one_line_with_path_value_and_nearest_name(tmp_path, change, message):
+    text = GOOD + "seed: 0\n"
+    with pytest.raises(HfalError, match=message) as caught:
+        load(tmp_path, text, change)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_keys_bad_yaml_and_missing_files(tmp_path):
+    with pytest.raises(HfalError, match="key budget is missing"):
+        load(tmp_path, GOOD.replace("budget: {rows: 40}", ""))
+    with pytest.raises(HfalError, match="not valid YAML in line 3"):
+        load(tmp_path, "a: 1\nb: [1, 2\n")
+    with pytest.raises(HfalError, match="key 'seed' is given twice"):
+        load(tmp_path, "seed: 1\nseed: 2\n")
+    with pytest.raises(HfalError, match="must hold keys and values"):
+        load(tmp_path, "- 1\n")
+    with pytest.raises(HfalError, match="there is no config file"):
+        load_config(tmp_path / "none.yaml")
+
+
+def test_yaml_cannot_run_code(tmp_path):
+    with pytest.raises(HfalError, match="not valid YAML"):
+        load(tmp_path, GOOD + "seed: !!python/object/apply:os.system ['touch /tmp/hfal-was-here']\n")
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+keys = st.sampled_from(["output_dir", "seed", "pool", "test", "learner", "strategy", "budget", "batch", "task", "start"])
+
+
+@given(keys, values)
+def test_any_value_is_accepted_or_refused_in_one_line(key, value):
+    config = yaml.safe_load(GOOD) | {key: value}
+    try:
+        check_config(config)
+    except HfalError as error:
+        assert "\n" not in str(error).replace(repr(value), "")

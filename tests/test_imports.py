@@ -1,0 +1,74 @@
+"""Imports go one way: functional <- strategies <- loop; signals <- inference <- learners <- loop; cli on top."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "hfal"
+LAYERS = [
+    {"errors", "functional"},
+    {"signals", "compute", "files", "demo"},
+    {"strategies"},
+    {"tasks", "budget"},
+    {"pool", "dropout"},
+    {"tokens", "oracles", "rounds"},
+    {"inference", "models"},
+    {"probe", "embeddings"},
+    {"learners", "training"},
+    {"loop", "evaluation"},
+    {"config"},
+    {"data", "report"},
+    {"running"},
+    {"output", "predicting", "starting"},
+    {"cli"},
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+
+def runtime_imports(path):
+    """Modules of hfal that a file imports when it runs (what only type checkers see is left out)."""
+    tree = ast.parse(path.read_text())
+    typing_only = {
+        node
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.dump(block.test)
+        for node in ast.walk(block)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node not in typing_only and (node.module or "").startswith("hfal."):
+            yield node.module.split(".")[1]
+
+
+def area(path):
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+FILES = [path for path in sorted(ROOT.rglob("*.py")) if area(path) not in ("__init__", "__main__")]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_imports_only_from_below(path):
+    here = area(path)
+    for imported in runtime_imports(path):
+        assert imported == here or LEVEL[imported] <= LEVEL[here], f"{here} imports {imported}"
+
+
+def test_every_area_has_a_layer():
+    assert {area(path) for path in FILES} == set(LEVEL)
+
+
+def test_functional_stands_alone():
+    for path in (ROOT / "functional").glob("*.py"):
+        assert set(runtime_imports(path)) <= {"functional"}
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            assert {name.split(".")[0] for name in names} <= {"torch", "numpy", "hfal", "__future__", "collections", "math"}
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys, hfal.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
