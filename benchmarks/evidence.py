@@ -25,7 +25,17 @@ from hfal.demo import demo_dataset
 from hfal.evaluation import Curve, area_under_curve
 from hfal.pool import labelled
 
-STRATEGIES = ["random", "margin", "entropy", "badge", "coreset", "bald", "typiclust", "kmeans", "margin>kmeans(prefilter=10)"]
+STRATEGIES = [
+    "random",
+    "margin",
+    "entropy",
+    "badge",
+    "coreset",
+    "bald",
+    "typiclust",
+    "kmeans",
+    "margin>kmeans(prefilter=10)",
+]
 METRICS = {"sst2": "accuracy", "trec6": "macro_f1", "sms_spam": "macro_f1", "tweets": "macro_f1"}
 
 

@@ -75,8 +75,20 @@ def the_pass() -> Iterator[Row]:
             floor.append(timed(bare))
     work = f"the pass over {ROWS:,} SST-2 texts, MiniLM"
     mine, theirs, least = min(ours), min(peer), min(floor)
-    yield work, seconds(mine), f"Trainer.predict, batches of {size}: {seconds(theirs)}", f"{theirs / mine:.2f}x faster", "1.5x"
-    yield work, seconds(mine), f"bare forward, same batches: {seconds(least)}", f"{least / mine:.0%} of its speed", "85%"
+    yield (
+        work,
+        seconds(mine),
+        f"Trainer.predict, batches of {size}: {seconds(theirs)}",
+        f"{theirs / mine:.2f}x faster",
+        "1.5x",
+    )
+    yield (
+        work,
+        seconds(mine),
+        f"bare forward, same batches: {seconds(least)}",
+        f"{least / mine:.0%} of its speed",
+        "85%",
+    )
 
 
 def dropout() -> Iterator[Row]:
@@ -89,8 +101,20 @@ def dropout() -> Iterator[Row]:
     one = min(timed(lambda: learner.signals(rows, LOGITS)) for _ in range(3))
     cheap = min(timed(lambda: learner.signals(rows, head)) for _ in range(3))
     full = timed(lambda: learner.signals(rows, every))
-    yield "20 samples, dropout in the head", seconds(cheap), f"one pass {seconds(one)}", f"{cheap / one:.2f} passes", "at most 1.3"
-    yield "20 samples, dropout in all layers", seconds(full), f"20 passes {seconds(20 * one)}", f"{full / one:.1f} passes", "about 21"
+    yield (
+        "20 samples, dropout in the head",
+        seconds(cheap),
+        f"one pass {seconds(one)}",
+        f"{cheap / one:.2f} passes",
+        "at most 1.3",
+    )
+    yield (
+        "20 samples, dropout in all layers",
+        seconds(full),
+        f"20 passes {seconds(20 * one)}",
+        f"{full / one:.1f} passes",
+        "about 21",
+    )
 
 
 def overhead() -> Iterator[Row]:
@@ -112,8 +136,20 @@ def overhead() -> Iterator[Row]:
                 stages[stage] = stages.get(stage, 0.0) + value
     work = sum(stages.get(stage, 0.0) for stage in ("score", "select", "train", "evaluate"))
     rest = stages.get("label", 0.0) + stages.get("save", 0.0)
-    yield "the loop's own work on the demo", seconds(rest), f"training and scoring {seconds(work)}", f"{rest / work:.1%}", "at most 5%"
-    yield "the same, with reading the data and the report", seconds(whole - work), seconds(work), f"{(whole - work) / work:.1%}", "-"
+    yield (
+        "the loop's own work on the demo",
+        seconds(rest),
+        f"training and scoring {seconds(work)}",
+        f"{rest / work:.1%}",
+        "at most 5%",
+    )
+    yield (
+        "the same, with reading the data and the report",
+        seconds(whole - work),
+        seconds(work),
+        f"{(whole - work) / work:.1%}",
+        "-",
+    )
 
 
 BENCHMARKS = {"pass": the_pass, "dropout": dropout, "overhead": overhead}

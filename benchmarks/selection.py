@@ -26,7 +26,13 @@ def kcenter() -> Iterator[Row]:
 
         unlabeled, labeled = np.arange(500, 20_500), np.arange(500)
         peer = best(lambda: greedy_coreset(everything, unlabeled, labeled, 100, distance_metric="euclidean"), 1)
-        yield work, seconds(ours), f"small-text greedy_coreset {seconds(peer)}", f"{peer / ours:.0f}x faster", "25x"
+        yield (
+            work,
+            seconds(ours),
+            f"small-text greedy_coreset {seconds(peer)}",
+            f"{peer / ours:.0f}x faster",
+            "25x",
+        )
     except ImportError:
         yield work, seconds(ours), "small-text is not installed", "-", "25x"
     try:
@@ -60,9 +66,9 @@ def badge() -> Iterator[Row]:
     work = "badge, 100 of 20,000 x 384, 20 classes"
     time_, memory = best(ours), peak_megabytes(ours)
     try:
-        from sklearn.base import BaseEstimator, ClassifierMixin
         from skactiveml.classifier import SklearnClassifier
         from skactiveml.pool import Badge
+        from sklearn.base import BaseEstimator, ClassifierMixin
     except ImportError:
         yield work, seconds(time_), "scikit-activeml is not installed", "-", "40x"
         return

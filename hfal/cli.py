@@ -144,7 +144,8 @@ def predict(
     folder: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
     file: Annotated[str, typer.Argument(help="A file, folder or Hub data set with the run's input columns.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A .csv, .jsonl or .parquet file; else JSONL to the screen.")
+        Path | None,
+        typer.Option("--output", "-o", help="A .csv, .jsonl or .parquet file; else JSONL to the screen."),
     ] = None,
     split: Annotated[str, typer.Option(help="Split of a Hub data set or a folder.")] = "train",
 ) -> None:

@@ -154,13 +154,13 @@ def build_data(config: RunConfig, task: Task) -> tuple[Pool, Dataset | None, Dat
         keys = content_keys(rows, resolved)
         free = ~np.isin(keys, np.concatenate(taken)) if taken else np.ones(len(rows), dtype=bool)
         if what == "pool" and shared <= 1 and (~free).any():
-            logger.warning("pool: %s left out: the text is also in test or validation", count(int((~free).sum()), "row"))
+            logger.warning(
+                "pool: %s left out: the text is also in test or validation", count(int((~free).sum()), "row")
+            )
         chosen = np.flatnonzero(free)[: source.rows]
         parts[what] = rows if len(chosen) == len(rows) else rows.select(chosen)
         taken.append(keys[chosen])
-    pool = Pool.from_dataset(
-        parts["pool"], task, config.pool.id_column, seed_labels=config.pool.seed_labels
-    )
+    pool = Pool.from_dataset(parts["pool"], task, config.pool.id_column, seed_labels=config.pool.seed_labels)
     test, validation = (
         None if what not in parts else labelled(parts[what], pool.task, what) for what in ("test", "validation")
     )

@@ -35,7 +35,11 @@ class ConsistentDropout(TorchFunctionMode):
         self.layer = 0
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Dropout with own masks; everything else as it is."""
         kwargs = kwargs or {}

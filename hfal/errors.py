@@ -10,10 +10,6 @@ class HfalError(Exception):
     """Something in the input, the configuration or the run folder that the user can put right."""
 
 
-class RunInterrupted(HfalError):
-    """The run stopped before its budget was spent; what was done is on disk."""
-
-
 def nearest(name: str, known: Iterable[str]) -> str:
     """` (did you mean 'margin'?)`, or nothing where no known name is near."""
     matches = difflib.get_close_matches(str(name), [str(item) for item in known], n=1, cutoff=0.6)

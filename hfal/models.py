@@ -87,7 +87,7 @@ def load_classifier(
 
 def _load_model(auto: Any, model: str, **arguments: Any) -> PreTrainedModel:
     loaded = _load(auto, model, "model", use_safetensors=True, dtype=torch.float32, **arguments)
-    return loaded.eval()  # type: ignore[no-any-return]
+    return loaded.eval()
 
 
 def _load(auto: Any, model: str, what: str, **arguments: Any) -> Any:

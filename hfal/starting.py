@@ -106,7 +106,7 @@ def write_config(
 
 def _quote(value: str) -> str:
     """A YAML scalar that reads back as this text, also inside braces."""
-    return yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=10**6).strip()[1:-1]
+    return str(yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=10**6)).strip()[1:-1]
 
 
 def _stem(source: str) -> str:
@@ -119,7 +119,7 @@ def _likely_text(rows: Dataset) -> str:
     if not columns:
         raise HfalError(f"no column holds text; the data has: {listing(rows.column_names)}")
     sample = rows.select(range(min(200, len(rows))))
-    return max(columns, key=lambda name: sum(len(value or "") for value in sample[name]))
+    return str(max(columns, key=lambda name: sum(len(value or "") for value in sample[name])))
 
 
 def _likely_label(rows: Dataset, text: str) -> str | None:

@@ -23,7 +23,15 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
-from hfal.compute import derive_seed, generator_for, is_main, on_cpu, own_randomness, state, sum_over_processes
+from hfal.compute import (
+    derive_seed,
+    generator_for,
+    is_main,
+    on_cpu,
+    own_randomness,
+    state,
+    sum_over_processes,
+)
 from hfal.errors import HfalError
 from hfal.learners.base import FitReport
 from hfal.tasks.base import Task
@@ -70,7 +78,7 @@ class TrainingConfig(BaseModel):
 
 
 def precision_for(asked: str) -> str:
-    """"auto" as what the device has."""
+    """ "auto" as what the device has."""
     if asked != "auto":
         return asked
     return "bf16" if state().device.type == "cuda" and torch.cuda.is_bf16_supported() else "no"
@@ -131,19 +139,37 @@ def train(
     step = 0
     with (
         own_randomness(seed),
-        tqdm(total=steps, desc="training", unit="step", leave=False, disable=None if is_main() else True, delay=1) as bar,
+        tqdm(
+            total=steps,
+            desc="training",
+            unit="step",
+            leave=False,
+            disable=None if is_main() else True,
+            delay=1,
+        ) as bar,
     ):
         for epoch in range(epochs):
             wrapped.train()
             losses = []
             for rows in _epoch(len(tokens), batch_size, seed, epoch):
                 loss = _step(
-                    accelerator, wrapped, task, tokens, targets, rows, config, weights, seed, step, pad_id, padding_side
+                    accelerator,
+                    wrapped,
+                    task,
+                    tokens,
+                    targets,
+                    rows,
+                    config,
+                    weights,
+                    seed,
+                    step,
+                    pad_id,
+                    padding_side,
                 )
                 if not math.isfinite(loss):
                     raise HfalError(
                         f"the training loss is {loss} at step {step + 1} of {steps}: lower learning_rate "
-                        f"(now {config.learning_rate:g}) or set mixed_precision: \"no\""
+                        f'(now {config.learning_rate:g}) or set mixed_precision: "no"'
                     )
                 if config.max_grad_norm:
                     accelerator.clip_grad_norm_(wrapped.parameters(), config.max_grad_norm)

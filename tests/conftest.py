@@ -19,7 +19,22 @@ WORDS = {
     "fine": ["okay", "plain", "usual", "average", "normal"],
     "good": ["great", "lovely", "bright", "superb", "happy"],
 }
-FILLER = ["the", "film", "was", "a", "very", "and", "this", "phone", "seems", "quite", "really", "so", "it", "is"]
+FILLER = [
+    "the",
+    "film",
+    "was",
+    "a",
+    "very",
+    "and",
+    "this",
+    "phone",
+    "seems",
+    "quite",
+    "really",
+    "so",
+    "it",
+    "is",
+]
 
 
 def make_rows(size: int, seed: int = 0) -> Dataset:
@@ -28,7 +43,7 @@ def make_rows(size: int, seed: int = 0) -> Dataset:
     texts, labels = [], []
     for row in range(size):
         label = int(rng.integers(3))
-        words = list(rng.choice(FILLER, rng.integers(3, 12))) + [str(rng.choice(WORDS[NAMES[label]]))]
+        words = [*list(rng.choice(FILLER, rng.integers(3, 12))), str(rng.choice(WORDS[NAMES[label]]))]
         rng.shuffle(words)
         texts.append(" ".join(words) + f" no{seed}x{row}")
         labels.append(label)
@@ -58,7 +73,9 @@ def save_tiny_model(folder: Path, *, pad_token: str | None = "[PAD]") -> Path:
     core.normalizer = normalizers.Lowercase()
     core.pre_tokenizer = pre_tokenizers.Whitespace()
     core.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core,

@@ -34,7 +34,11 @@ def hfal(*arguments, cwd=None):
     """The command in this process (a fresh one would spend its time on imports)."""
     out, err, here = io.StringIO(), io.StringIO(), os.getcwd()
     code = 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setattr(sys, "argv", ["hfal", *map(str, arguments)])
         patch.setattr(sys, "stdin", io.StringIO())
         patch.setenv("COLUMNS", "200")
@@ -193,9 +197,20 @@ def test_bad_input_is_one_line_exit_code_2_and_nothing_written(project, tmp_path
 def test_texts_that_are_missing_blank_odd_or_long(project, tmp_path):
     data = make_rows(80)
     texts, labels = data["text"][:], [NAMES[label] for label in data["label"]]
-    texts[5:9] = ["🙂", "the film was great " * 1500, "مرحبا بالعالم", "<script>alert(1)</script> {{ 7 * 7 }}"]
+    texts[5:9] = [
+        "🙂",
+        "the film was great " * 1500,
+        "مرحبا بالعالم",
+        "<script>alert(1)</script> {{ 7 * 7 }}",
+    ]
     Dataset.from_dict({"text": texts, "label": labels}).to_csv(tmp_path / "odd.csv", index=False)
-    sets = [f"pool.source={tmp_path}/odd.csv", "pool.rows=null", f"output_dir={tmp_path}/run", "repeats=1", "budget.rows=80"]
+    sets = [
+        f"pool.source={tmp_path}/odd.csv",
+        "pool.rows=null",
+        f"output_dir={tmp_path}/run",
+        "repeats=1",
+        "budget.rows=80",
+    ]
     options = [part for change in sets for part in ("--set", change)]
     done = hfal("run", project[0] / "config.yaml", *options)
     assert done.returncode == 0, done.stderr
@@ -208,12 +223,25 @@ def test_texts_that_are_missing_blank_odd_or_long(project, tmp_path):
     refused = hfal("run", project[0] / "config.yaml", *options, "--set", f"output_dir={tmp_path}/other")
     assert refused.returncode == 2
     assert re.search(r"row 3: column 'text' is missing \(None\); .*skip_empty: true", refused.stderr)
-    left_out = hfal("run", project[0] / "config.yaml", *options, "--set", f"output_dir={tmp_path}/other", "--set", "pool.skip_empty=true")
+    left_out = hfal(
+        "run",
+        project[0] / "config.yaml",
+        *options,
+        "--set",
+        f"output_dir={tmp_path}/other",
+        "--set",
+        "pool.skip_empty=true",
+    )
     assert left_out.returncode == 0 and "1 row without text left out" in left_out.stderr
 
 
 def test_the_model_of_a_fine_tuning_run_loads_with_plain_transformers(project, tmp_path):
-    sets = ["learner.type=fine_tune", "learner.training={min_steps: 4, num_train_epochs: 1}", "repeats=1", "baseline=null"]
+    sets = [
+        "learner.type=fine_tune",
+        "learner.training={min_steps: 4, num_train_epochs: 1}",
+        "repeats=1",
+        "baseline=null",
+    ]
     options = [part for change in [*sets, f"output_dir={tmp_path}/run"] for part in ("--set", change)]
     done = hfal("run", project[0] / "config.yaml", *options)
     assert done.returncode == 0, done.stderr
@@ -222,7 +250,12 @@ def test_the_model_of_a_fine_tuning_run_loads_with_plain_transformers(project, t
 
 
 def test_finally_fine_tunes_once_on_all_that_was_bought(project, tmp_path):
-    sets = ["learner.finally=fine_tune", "learner.training={min_steps: 4, num_train_epochs: 1}", "repeats=1", "baseline=null"]
+    sets = [
+        "learner.finally=fine_tune",
+        "learner.training={min_steps: 4, num_train_epochs: 1}",
+        "repeats=1",
+        "baseline=null",
+    ]
     options = [part for change in [*sets, f"output_dir={tmp_path}/run"] for part in ("--set", change)]
     done = hfal("run", project[0] / "config.yaml", *options)
     assert done.returncode == 0, done.stderr
@@ -287,7 +320,14 @@ def test_two_processes_choose_the_same_rows_as_one(project, tmp_path, learner):
     sets += ["learner.training={min_steps: 20, num_train_epochs: 1, learning_rate: 1.0e-3}"]
     options = [part for change in sets for part in ("--set", change)]
     for processes, name in ((1, "one"), (2, "two")):
-        launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--standalone"]
+        launch = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--nproc_per_node",
+            str(processes),
+            "--standalone",
+        ]
         launch += ["-m", "hfal", "run", str(project[0] / "config.yaml"), *options]
         done = subprocess.run(
             [*launch, "--set", f"output_dir={tmp_path / name}"],

@@ -35,7 +35,12 @@ def test_a_config_has_defaults_and_can_be_changed(tmp_path):
 
 def test_the_offline_recipe_has_the_keys_that_are_agreed():
     config = load_config("recipes/sentiment-offline.yaml")
-    assert (config.pool.rows, config.test.rows, config.budget.rows, config.batch.rows) == (4000, 2000, 220, 20)
+    assert (config.pool.rows, config.test.rows, config.budget.rows, config.batch.rows) == (
+        4000,
+        2000,
+        220,
+        20,
+    )
     assert load_config("recipes/sentiment.yaml").learner.type == "fine_tune"
 
 
@@ -50,7 +55,10 @@ def test_the_offline_recipe_has_the_keys_that_are_agreed():
         ("budget.rows=0", r"budget\.rows: 0 given; must be greater than or equal to 1"),
         ("budget=200", r"budget: 200 given; must be a valid dictionary"),
         ("seed=-1", r"seed: -1 given; must be greater than or equal to 0"),
-        ("learner.type=finetune", r"learner\.type: 'finetune' is not allowed \(did you mean 'fine_tune'\?\); allowed"),
+        (
+            "learner.type=finetune",
+            r"learner\.type: 'finetune' is not allowed \(did you mean 'fine_tune'\?\); allowed",
+        ),
         ("oracle=people", r"oracle: 'people' is not allowed; allowed: simulated"),
         ("strategy=margn", r"strategy: 'margn' given; unknown strategy 'margn' \(did you mean 'margin'\?\)"),
         ("learner.pooling=max", r"learner\.pooling: 'max' is not allowed; allowed: mean, cls"),
@@ -90,7 +98,9 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )
-keys = st.sampled_from(["output_dir", "seed", "pool", "test", "learner", "strategy", "budget", "batch", "task", "start"])
+keys = st.sampled_from(
+    ["output_dir", "seed", "pool", "test", "learner", "strategy", "budget", "batch", "task", "start"]
+)
 
 
 @given(keys, values)

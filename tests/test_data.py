@@ -12,7 +12,9 @@ from tests.conftest import make_rows
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     data = make_rows(50)
-    named = Dataset.from_dict({"text": data["text"][:], "label": [data.features["label"].int2str(x) for x in data["label"]]})
+    named = Dataset.from_dict(
+        {"text": data["text"][:], "label": [data.features["label"].int2str(x) for x in data["label"]]}
+    )
     named.to_csv(folder / "rows.csv", index=False)
     named.to_csv(folder / "rows.tsv", sep="\t", index=False)
     named.to_json(folder / "rows.jsonl")

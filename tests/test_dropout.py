@@ -27,7 +27,11 @@ def probe(model, **needs):
     import contextlib
 
     return Probe(
-        model, Needs(pool=frozenset({"mc_logits", "logits"}), **needs), pooling="mean", seed=3, precision=contextlib.nullcontext
+        model,
+        Needs(pool=frozenset({"mc_logits", "logits"}), **needs),
+        pooling="mean",
+        seed=3,
+        precision=contextlib.nullcontext,
     )
 
 

@@ -66,7 +66,14 @@ def test_functional_stands_alone():
         for node in ast.walk(ast.parse(path.read_text())):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) else []
-            assert {name.split(".")[0] for name in names} <= {"torch", "numpy", "hfal", "__future__", "collections", "math"}
+            assert {name.split(".")[0] for name in names} <= {
+                "torch",
+                "numpy",
+                "hfal",
+                "__future__",
+                "collections",
+                "math",
+            }
 
 
 def test_help_does_not_wait_for_torch():

@@ -92,7 +92,15 @@ def test_reductions_keep_one_number_a_row(cache, rows):
     assert found["reduce:first"].shape == (120,)
     wrong = Needs(batch=frozenset({"logits"}), reduce={"both": lambda batch: batch.get("logits")})
     with pytest.raises(ValueError, match="a reduction must give"):
-        run_pass(forward, tokens, pad_id=0, padding_side="right", budget=64, device=CPU, finish=reducer(wrong, False))
+        run_pass(
+            forward,
+            tokens,
+            pad_id=0,
+            padding_side="right",
+            budget=64,
+            device=CPU,
+            finish=reducer(wrong, False),
+        )
 
 
 def test_a_row_whose_output_is_not_finite_is_named(cache, rows):

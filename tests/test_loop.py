@@ -5,7 +5,16 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
-from hfal import ActiveLearner, FineTune, FrozenHead, HfalError, Pool, Simulated, TextClassification, TrainingConfig
+from hfal import (
+    ActiveLearner,
+    FineTune,
+    FrozenHead,
+    HfalError,
+    Pool,
+    Simulated,
+    TextClassification,
+    TrainingConfig,
+)
 from hfal.strategies import Selection
 from tests.conftest import NAMES, make_rows
 
@@ -72,7 +81,7 @@ def test_the_run_folder_holds_what_happened(rows, test_rows, tiny_model, tmp_pat
     texts = {active.pool.ids([i])[0]: rows[i]["text"] for i in range(120)}
     assert all(row["text"] == texts[row["id"]] for row in table)
     assert (folder / "model" / "model.safetensors").exists()
-    assert not [path for path in folder.rglob("*.tmp")]
+    assert not list(folder.rglob("*.tmp"))
 
 
 def test_running_again_yields_the_same_rounds_and_a_model(rows, test_rows, tiny_model, tmp_path):
@@ -161,7 +170,9 @@ def test_a_seed_set_that_lacks_a_class_works_and_says_so(rows, test_rows, tiny_m
         ({"oracle": Simulated("lable")}, "did you mean 'label'"),
     ],
 )
-def test_what_does_not_fit_is_refused_before_anything_is_written(rows, test_rows, tiny_model, tmp_path, options, message):
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    rows, test_rows, tiny_model, tmp_path, options, message
+):
     with pytest.raises(HfalError, match=message):
         build(rows, test_rows, tiny_model, tmp_path / "run", **options)
     assert not (tmp_path / "run").exists()
@@ -213,10 +224,11 @@ def test_another_config_is_refused_by_its_key_but_a_budget_may_grow(rows, test_r
 def test_a_diverged_training_names_the_round_and_keeps_the_model_before(rows, test_rows, tiny_model, tmp_path):
     learner = FineTune(tiny_model, TrainingConfig(min_steps=3, num_train_epochs=1))
     active = build(rows, test_rows, tiny_model, tmp_path, learner=learner)
+    rounds = iter(active)
+    assert next(rounds).number == 0
+    learner.config = TrainingConfig(min_steps=30, learning_rate=1e30, max_grad_norm=0)
     with pytest.raises(HfalError, match=r"round 1: the training loss is .*the model of round 0 is kept"):
-        for done in active:
-            learner.config = TrainingConfig(min_steps=30, learning_rate=1e30, max_grad_norm=0)
-    assert done.number == 0
+        next(rounds)
     assert active.ledger.model(0) is not None
     assert len(active.ledger.labels(1)) == 10  # the labels of the round are not lost
 

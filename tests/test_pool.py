@@ -142,7 +142,8 @@ def test_a_million_rows_open_count_and_query_in_bounded_memory(tmp_path):
     """Python's own allocations; the data set is a memory map."""
     size = 1_000_000
     Dataset.from_generator(
-        lambda: ({"text": f"row number {i % 900_000}", "label": i % 3} for i in range(size)), cache_dir=str(tmp_path)
+        lambda: ({"text": f"row number {i % 900_000}", "label": i % 3} for i in range(size)),
+        cache_dir=str(tmp_path),
     ).save_to_disk(tmp_path / "data")
     data = Dataset.load_from_disk(str(tmp_path / "data"))
     tracemalloc.start()

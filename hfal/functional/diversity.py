@@ -79,9 +79,7 @@ def kcenter_greedy(
     return torch.tensor(picks, dtype=torch.int64)
 
 
-def _walk_buffer(
-    rows: Tensor, nearest: Tensor, outside: float, size: int, generator: torch.Generator
-) -> list[int]:
+def _walk_buffer(rows: Tensor, nearest: Tensor, outside: float, size: int, generator: torch.Generator) -> list[int]:
     """Greedy picks inside the buffer for as long as one lies farther than everything outside it."""
     found: list[int] = []
     while len(found) < size:

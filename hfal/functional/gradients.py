@@ -65,4 +65,3 @@ def gradient_factors(logits: Tensor, *, multi_label: bool = False) -> Tensor:
     probabilities = torch.softmax(check_logits(logits), -1)
     label = probabilities.argmax(-1, keepdim=True)
     return probabilities.scatter_add(-1, label, torch.full_like(label, -1, dtype=probabilities.dtype))
-

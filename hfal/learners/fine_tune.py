@@ -68,9 +68,7 @@ class FineTune:
         self.task = task
         self.seed = seed
         self.cache = cache
-        self.tokenizer = load_tokenizer(
-            self.name, trust_remote_code=self.trust_remote_code, pad_token=self.pad_token
-        )
+        self.tokenizer = load_tokenizer(self.name, trust_remote_code=self.trust_remote_code, pad_token=self.pad_token)
         self._model, self._trained = self._fresh(), False
         length = max_length_of(self._model, self.tokenizer, self.max_length)
         self.tokens = TokenCache(self.tokenizer, task, length)

@@ -112,6 +112,9 @@ class FrozenHead:
             "training": self.training.model_dump(),
         }
 
+    task: Task
+    cache: Path | None
+
     def bind(self, task: Task, seed: int, cache: Path | None = None) -> None:
         """See `Learner.bind`. The encoder and its embeddings are kept where only the seed is new."""
         same = self._store is not None and self.task == task and self.cache == cache
@@ -119,9 +122,7 @@ class FrozenHead:
         self._trained = False
         if same:
             return
-        self.tokenizer = load_tokenizer(
-            self.name, trust_remote_code=self.trust_remote_code, pad_token=self.pad_token
-        )
+        self.tokenizer = load_tokenizer(self.name, trust_remote_code=self.trust_remote_code, pad_token=self.pad_token)
         encoder = load_encoder(self.name, trust_remote_code=self.trust_remote_code)
         config = FrozenHeadConfig(
             encoder=encoder.config.to_diff_dict(),
@@ -257,7 +258,7 @@ def _logistic(
     targets = np.concatenate((targets, absent))
     weights = np.concatenate((weights, np.full(len(absent), ABSENT_WEIGHT)))
     fitted = LogisticRegression(C=learner.C, max_iter=1000).fit(embeddings, targets, sample_weight=weights)
-    steps = int(math.ceil(np.max(fitted.n_iter_)))
+    steps = math.ceil(np.max(fitted.n_iter_))
     if classes == 2:  # scikit-learn keeps one row for two classes
         half = fitted.coef_[0] / 2, fitted.intercept_[0] / 2
         return np.stack((-half[0], half[0])), np.array((-half[1], half[1])), steps

@@ -47,7 +47,13 @@ def draw_curves(panels: dict[str, list[Line]]) -> Figure:
 
 
 def _draw(ax: Axes, line: Line, color: str) -> None:
-    style: dict[str, Any] = {"color": color, "label": line.name, "linewidth": 2, "marker": "o", "markersize": 3.5}
+    style: dict[str, Any] = {
+        "color": color,
+        "label": line.name,
+        "linewidth": 2,
+        "marker": "o",
+        "markersize": 3.5,
+    }
     if line.is_random:
         style.update(linestyle="--", linewidth=1.6)
     shared = sorted(set.intersection(*(set(curve.labels) for curve in line.curves)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,7 +20,11 @@ class _Disagreement(Scored):
     mc_samples: int = 20
     mc_layers: str = "head"
     reads: ClassVar[frozenset[str]] = frozenset({"mc_logits"})
-    measure: ClassVar[Callable[[Tensor], Tensor]]
+
+    @staticmethod
+    def measure(mc_logits: Tensor) -> Tensor:
+        """[K, B, C] -> [B]."""
+        raise TypeError("a measure of disagreement is missing")
 
     def __post_init__(self) -> None:
         if not isinstance(self.mc_samples, int) or self.mc_samples < 2:
@@ -32,11 +35,10 @@ class _Disagreement(Scored):
     def score(self, batch: Signals) -> Tensor:
         """The measure over the samples; the mean over the labels where they are independent."""
         samples = batch.decisions("mc_logits")
-        measure = type(self).measure
         if samples.ndim == 4:  # [K, B, C, 2]: each label is a decision of its own
-            flat = measure(samples.flatten(1, 2))
+            flat = self.measure(samples.flatten(1, 2))
             return flat.view(samples.shape[1], samples.shape[2]).mean(1)
-        return measure(samples)
+        return self.measure(samples)
 
 
 @register("variation_ratio", paper="Freeman 1965; Gal et al. 2017")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from datasets import Dataset
@@ -20,10 +20,22 @@ class Task(Protocol):
     sorted list of int for several labels), and as *names* (str, or a list of str), which is what files hold.
     """
 
-    name: str
-    label: str
-    multi_label: bool
-    main_metric: str
+    name: ClassVar[str]
+
+    @property
+    def label(self) -> str:
+        """The column of labels, where the data has them."""
+        ...
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a row can have several labels."""
+        ...
+
+    @property
+    def main_metric(self) -> str:
+        """What curves and stopping look at."""
+        ...
 
     @property
     def inputs(self) -> tuple[str, ...]:

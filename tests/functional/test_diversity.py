@@ -20,7 +20,7 @@ grid = arrays("float32", array_shapes(min_dims=2, max_dims=2, max_side=12), elem
 
 def brute_kcenter(x, size, centers):
     """The plain greedy: one pick after the other, the whole matrix each time."""
-    covered = [row for row in centers]
+    covered = list(centers)
     picks = []
     for _ in range(size):
         distance = torch.stack([((x - c) ** 2).sum(1) for c in covered]).amin(0)

@@ -106,7 +106,10 @@ def test_micro_batches_sum_to_the_gradient_of_the_whole_step(tiny_model, rows):
         learner = bound(
             tiny_model,
             TrainingConfig(
-                per_device_train_batch_size=16 // pieces, gradient_accumulation_steps=pieces, min_steps=10, num_train_epochs=1
+                per_device_train_batch_size=16 // pieces,
+                gradient_accumulation_steps=pieces,
+                min_steps=10,
+                num_train_epochs=1,
             ),
         )
         fresh = learner._fresh
@@ -137,7 +140,11 @@ def test_the_best_epoch_on_validation_rows_is_kept_and_patience_ends_training(ti
 
 
 def test_trackers_write_through_accelerate(tiny_model, rows, tmp_path):
-    learner = bound(tiny_model, TrainingConfig(min_steps=3, num_train_epochs=1, log_with="tensorboard"), cache=tmp_path / "cache")
+    learner = bound(
+        tiny_model,
+        TrainingConfig(min_steps=3, num_train_epochs=1, log_with="tensorboard"),
+        cache=tmp_path / "cache",
+    )
     learner.fit(labelled(rows.select(range(20)), TASK))
     assert list((tmp_path / "logs").rglob("events.out.tfevents*"))
 

@@ -44,7 +44,12 @@ def context_for(strategy, size=40, labelled=5, seed=0, multi_label=False, round=
 
 
 @pytest.mark.parametrize("spec", ALL)
-@given(size=st.integers(1, 50), wanted=st.integers(1, 60), seed=st.integers(0, 3), labelled=st.sampled_from([0, 5]))
+@given(
+    size=st.integers(1, 50),
+    wanted=st.integers(1, 60),
+    seed=st.integers(0, 3),
+    labelled=st.sampled_from([0, 5]),
+)
 @settings(max_examples=15, deadline=None)
 def test_every_strategy_gives_the_size_asked_or_all_without_repeats(spec, size, wanted, seed, labelled):
     strategy = resolve(parse(spec), 1)
@@ -73,7 +78,8 @@ def test_a_permutation_of_rows_permutes_the_picks(spec):
 
 
 @pytest.mark.parametrize(
-    ("spec", "score"), [("margin", F.margin), ("entropy", F.entropy), ("least_confidence", F.least_confidence)]
+    ("spec", "score"),
+    [("margin", F.margin), ("entropy", F.entropy), ("least_confidence", F.least_confidence)],
 )
 def test_scores_are_reduced_inside_the_pass(spec, score):
     strategy = parse(spec)
@@ -115,7 +121,11 @@ def test_one_pass_serves_a_chain():
 
 def test_exploration_changes_after_its_rounds():
     strategy = parse("exploration(first=random, then=margin, rounds=2)")
-    assert [type(resolve(strategy, number)).__name__ for number in (1, 2, 3)] == ["Random", "Random", "Margin"]
+    assert [type(resolve(strategy, number)).__name__ for number in (1, 2, 3)] == [
+        "Random",
+        "Random",
+        "Margin",
+    ]
     assert not resolve(strategy, 1).needs.any_pool
 
 
