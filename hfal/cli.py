@@ -55,7 +55,7 @@ def run(
     """Run a config, or go on with it where its folder has rounds already."""
     from hfal.compute import is_main
     from hfal.config import load_config
-    from hfal.output import compare, round_line
+    from hfal.output import compare, round_line, saving
     from hfal.running import run_config
 
     loaded = load_config(config, changes or [])
@@ -73,6 +73,8 @@ def run(
     if loaded.repeats > 1:
         out.print(f"\nMeans over {loaded.repeats} seeds, on the same pool and test rows:")
     out.print(compare(outcome))
+    if saved := saving(outcome):
+        out.print(f"{saved}\n")
     folder = outcome.folder
     if outcome.report:
         out.print(f"Report:      {escape(str(outcome.report))}")

@@ -8,6 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from hfal.errors import HfalError
+from hfal.evaluation import Curve, labels_to_reach
+from hfal.report.figures import Line
 from hfal.report.view import RunView
 from hfal.rounds import Round
 from hfal.running import Outcome, Part
@@ -56,6 +58,25 @@ def _mean(outcome: Outcome, by_chance: bool, labels: int, metric: str) -> str:
         if part.by_chance == by_chance and done.labeled == labels and metric in done.metrics
     ]
     return f"{sum(scores) / len(scores):.3f}" if scores else "-"
+
+
+def saving(outcome: Outcome, metric: str = "macro_f1") -> str | None:
+    """What the choosing saved: labels needed for the score that chance ends with, on the mean curves."""
+    means = []
+    for by_chance in (False, True):
+        curves = [Curve.of(rounds, metric) for part, rounds in outcome.rounds if part.by_chance == by_chance]
+        if not curves or not all(curve.labels for curve in curves):
+            return None
+        means.append(Line("", curves).mean())
+    ours, chance = means
+    score, needed = chance.scores[-1], labels_to_reach(ours, chance.scores[-1])
+    title = dict(SHOWN)[metric]
+    if needed is None:
+        return f"Random ends at {title} {score:.3f} with {chance.labels[-1]} labels; this run does not get there."
+    return (
+        f"Random ends at {title} {score:.3f} with {chance.labels[-1]} labels; this run is there with {needed}: "
+        f"{chance.labels[-1] - needed} labels saved."
+    )
 
 
 def status_lines(run: RunView) -> Iterator[str]:

@@ -89,6 +89,9 @@ def test_run_prints_rounds_a_table_and_what_comes_next(project):
     assert header.split() == ["round", "labels", "accuracy", "random", "macro-F1", "random"]
     assert f"{folder}/run/report.html" in done.stdout
     assert "hfal predict" in done.stdout
+    assert re.search(
+        r"Random ends at macro-F1 0\.\d+ with 30 labels; this run (is there|does not get there)", done.stdout
+    )
     assert "error" not in done.stderr
 
 

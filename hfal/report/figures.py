@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from hfal.evaluation import Curve
 
@@ -30,6 +31,17 @@ class Line:
     def is_random(self) -> bool:
         """Random is drawn as what others are held against."""
         return self.name == "random"
+
+    def shared(self) -> tuple[tuple[int, ...], NDArray[np.float64]]:
+        """Numbers of labels at which every seed has a score, [R], and the scores, [seeds, R]."""
+        labels = tuple(sorted(set.intersection(*(set(curve.labels) for curve in self.curves))))
+        by_label = [dict(zip(curve.labels, curve.scores, strict=True)) for curve in self.curves]
+        return labels, np.array([[scores[x] for x in labels] for scores in by_label])
+
+    def mean(self) -> Curve:
+        """The mean over seeds."""
+        labels, scores = self.shared()
+        return Curve(labels, tuple(scores.mean(0).tolist()))
 
 
 def draw_curves(panels: dict[str, list[Line]]) -> Figure:
@@ -56,8 +68,7 @@ def _draw(ax: Axes, line: Line, color: str) -> None:
     }
     if line.is_random:
         style.update(linestyle="--", linewidth=1.6)
-    shared = sorted(set.intersection(*(set(curve.labels) for curve in line.curves)))
-    values = np.array([[dict(zip(c.labels, c.scores, strict=True))[x] for x in shared] for c in line.curves])
+    shared, values = line.shared()
     ax.plot(shared, values.mean(0), **style)
     if len(line.curves) > 1:
         ax.fill_between(shared, values.min(0), values.max(0), color=color, alpha=0.13, linewidth=0)

@@ -122,9 +122,9 @@ def _summary(lines: dict[str, list[Line]]) -> list[dict[str, Any]]:
 
 
 def _spread(values: Sequence[float]) -> str:
-    """`0.671`, or with several seeds `0.671 (0.655 to 0.690)`."""
+    """`0.671`, or with several seeds `0.671 (0.655–0.690)`."""
     mean = f"{np.mean(values):.3f}"
-    return mean if len(values) == 1 else f"{mean} ({min(values):.3f} to {max(values):.3f})"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.3f}–{max(values):.3f})"
 
 
 def _beside(run: RunView) -> list[dict[str, Any]]:
@@ -146,17 +146,14 @@ def _mean_at(views: Sequence[RunView], labels: int, metric: str) -> float | None
 
 
 def _reach(lines: Sequence[Line]) -> list[dict[str, Any]]:
-    """Labels that each strategy needed for each score (the median over seeds)."""
-    scores = [score for line in lines for curve in line.curves for score in curve.scores]
+    """Labels that each strategy needed for each score, on the mean curve of its seeds."""
+    curves = [line.mean() for line in lines]
+    scores = [score for curve in curves for score in curve.scores]
     low, high = min(scores), max(scores)
     step = next((s for s in (0.01, 0.02, 0.05, 0.1) if (high - low) / s <= 10), 0.2)
     rows = []
     for score in np.arange(np.ceil(low / step) * step, high + 1e-9, step):
-        needed = []
-        for line in lines:
-            found = [labels_to_reach(curve, float(score)) for curve in line.curves]
-            reached = [value for value in found if value is not None]
-            needed.append(int(np.median(reached)) if len(reached) > len(found) / 2 else None)
+        needed = [labels_to_reach(curve, float(score)) for curve in curves]
         if any(value is not None for value in needed):
             rows.append({"score": float(score), "needed": needed})
     return rows
