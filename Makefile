@@ -46,7 +46,7 @@ bench: $(VENV)/torch.stamp  ## speed against peers, as ratios (an environment of
 	@$(MAKE) --no-print-directory VENV=.venv-bench .venv-bench/bench.stamp
 	@.venv-bench/bin/python -m benchmarks
 
-evidence: $(VENV)/demo.stamp  ## the learning curves of docs/evidence.md (about half an hour)
+evidence: $(VENV)/demo.stamp  ## the learning curves of docs/evidence.md (about a quarter of an hour)
 	@$(BIN)/python -m benchmarks.evidence
 
 clean:           ## remove environments and caches, never runs/

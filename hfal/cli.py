@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -33,6 +34,12 @@ def main() -> None:
         app()
     except HfalError as error:
         err.print(f"[bold red]error:[/] {escape(str(error))}")
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        where = f" {error.filename}" if error.filename else ""
+        err.print(f"[bold red]error:[/] cannot write{escape(where)}: {error.strerror}. What was done is on disk")
         sys.exit(2)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hfal.errors import HfalError, listing, nearest
 from hfal.learners import FineTune, FrozenHead, Learner
@@ -185,6 +185,12 @@ class RunConfig(Section):
             raise ValueError(str(error)) from None
         return value
 
+    @model_validator(mode="after")
+    def _stopping_needs_rows(self) -> Self:
+        if self.validation is None and self.learner.training.early_stopping_patience is not None:
+            raise ValueError("learner.training.early_stopping_patience needs validation rows: add a validation source")
+        return self
+
     def record(self) -> dict[str, Any]:
         """The config as it is written to the run folder."""
         return self.model_dump(mode="json", by_alias=True)
@@ -278,6 +284,8 @@ def _describe(problem: Any) -> str:
             path, given = f"{path}.type", context.get("tag")
         return f"{path}: {given!r} is not allowed{nearest(str(given), names)}; allowed: {listing(names)}"
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if not location:
+        return str(message)
     shown = repr(given) if len(repr(given)) <= 80 else repr(given)[:77] + "..."
     return f"{path}: {shown} given; {'must be ' if problem['msg'].startswith('Input should') else ''}{message}"
 

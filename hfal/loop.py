@@ -48,6 +48,7 @@ class ActiveLearner:
         start_size: its size; `batch_size` where it is not given.
         record: what `config.yaml` says; the arguments themselves where it is not given.
         cache: folder for embeddings; the run folder's own where it is not given.
+        keep_model: whether the last model is kept in the run folder; without it a resumed run trains it again.
 
     Raises:
         HfalError: pool, budget and batch do not fit together, the run folder is taken, or it holds another
@@ -71,6 +72,7 @@ class ActiveLearner:
         start_size: int | None = None,
         record: dict[str, Any] | None = None,
         cache: Path | None = None,
+        keep_model: bool = True,
     ) -> None:
         self.pool = pool
         self.learner = learner
@@ -81,6 +83,7 @@ class ActiveLearner:
         self.batch_size = batch_size
         self.start_size = batch_size if start_size is None else start_size
         self.seed = seed
+        self.keep_model = keep_model
         self.test = None if test is None else self._held_out(test, "test")
         self.validation = None if validation is None else self._held_out(validation, "validation")
         self._given = len(pool.labeled)
@@ -185,8 +188,9 @@ class ActiveLearner:
         if self.test is not None:
             with clock("evaluate"):
                 metrics = self.learner.evaluate(self.test)
-        with clock("save"):
-            self.ledger.write_model(number, self.learner.save)
+        if self.keep_model:
+            with clock("save"):
+                self.ledger.write_model(number, self.learner.save)
         spent = asked + (self.ledger.rounds[-1].spent if number else 0)
         done = Round(
             number=number,

@@ -111,6 +111,7 @@ def _active(
         start_size=config.start.rows,
         record=record,
         cache=Path(config.output_dir) / "cache",
+        keep_model=part.first and not part.by_chance,
     )
 
 

@@ -125,6 +125,8 @@ def train(
     Raises:
         HfalError: the loss is not finite.
     """
+    if config.early_stopping_patience is not None and validation is None:
+        raise HfalError("early_stopping_patience needs validation rows")
     accelerator = _accelerator(config, logs)
     optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.learning_rate)
     batch_size = min(len(tokens), config.per_device_train_batch_size * config.gradient_accumulation_steps)

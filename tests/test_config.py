@@ -63,6 +63,7 @@ def test_the_offline_recipe_has_the_keys_that_are_agreed():
         ("strategy=margn", r"strategy: 'margn' given; unknown strategy 'margn' \(did you mean 'margin'\?\)"),
         ("learner.pooling=max", r"learner\.pooling: 'max' is not allowed; allowed: mean, cls"),
         ("learner.C=-1", r"learner\.C: -1 given; must be greater than 0"),
+        ("learner.training.early_stopping_patience=2", "early_stopping_patience needs validation rows"),
         ("nonsense", "expected key=value"),
         ("seed.x=1", "seed is a value, not a section"),
         ("strategy=[", "is not a YAML value"),

@@ -195,8 +195,8 @@ def register(name: str, *, paper: str = "") -> Callable[[_Class], _Class]:
 
 
 def entries() -> list[Entry]:
-    """All registered strategies, in order of registration."""
-    return list(_REGISTRY.values())
+    """All registered strategies by name, the baseline first."""
+    return sorted(_REGISTRY.values(), key=lambda entry: (entry.name != "random", entry.name))
 
 
 def entry(name: str) -> Entry:
