@@ -64,7 +64,8 @@ def badge() -> Iterator[Row]:
         F.badge(embeddings, logits, 100, torch.Generator().manual_seed(0))
 
     work = "badge, 100 of 20,000 x 384, 20 classes"
-    time_, memory = best(ours), peak_megabytes(ours)
+    memory = max(1.0, peak_megabytes(ours))  # before the timing warms the allocator up
+    time_ = best(ours)
     try:
         from skactiveml.classifier import SklearnClassifier
         from skactiveml.pool import Badge
@@ -123,9 +124,9 @@ def bandwidth() -> Iterator[Row]:
         "at most 1.5",
     )
     yield (
-        "its memory at 200,000 x 384 (307 MB)",
-        f"{copied:.0f} MB, mapped pages included",
-        "307 MB of the matrix itself",
+        "its memory beyond the matrix, 200,000 x 384",
+        f"{copied:.0f} MB",
+        "the matrix: 307 MB",
         "-",
         "no copy",
     )
