@@ -19,9 +19,8 @@ from hfal.loop import ActiveLearner
 from hfal.oracles import Simulated
 from hfal.pool import Pool
 from hfal.report import write_report
+from hfal.report.view import BASELINE, REPEATS
 from hfal.rounds import Round
-
-BASELINE, REPEATS = "baseline", "repeats"
 
 Tell = Callable[["Part", Round], None]
 

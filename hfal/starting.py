@@ -28,8 +28,8 @@ output_dir: {output_dir}        # the run folder: rounds, model, report
 seed: 0                         # of every chance; the same seed gives the same run
 
 # The rows to choose from, and rows that are only measured on. Drawn from one source they never overlap.
-pool: {{source: {source}{split}{pool_rows}{skip}}}
-test: {{source: {source}{split}, rows: {test_rows}{skip}}}
+pool: {{source: {source}{skip}}}
+test: {{source: {source}, rows: {test_rows}{skip}}}
 
 task:
   type: text_classification
@@ -88,8 +88,6 @@ def write_config(
         path=path,
         output_dir=f"runs/{_stem(source)}",
         source=_quote(source),
-        split="",
-        pool_rows="",
         skip=", skip_empty: true" if empty else "",
         test_rows=test_rows,
         text=_quote(text),

@@ -13,6 +13,9 @@ from hfal.errors import HfalError
 from hfal.files import read_json
 from hfal.rounds import Ledger, Round
 
+BASELINE, REPEATS = "baseline", "repeats"
+"""Where a run folder keeps the same budget by chance, and the same run with other seeds."""
+
 
 @dataclass(frozen=True)
 class RunView:
@@ -81,7 +84,7 @@ def open_run(folder: str | Path) -> RunView:
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     pool = read_json(folder / "pool.json") if (folder / "pool.json").exists() else {}
     ledger = Ledger(folder)
-    baseline = folder / "baseline"
+    baseline = folder / BASELINE
     final = folder / "final.json"
     return RunView(
         folder=folder,
@@ -91,5 +94,5 @@ def open_run(folder: str | Path) -> RunView:
         ledger=ledger,
         final=read_json(final) if final.exists() else None,
         baseline=open_run(baseline) if (baseline / "config.yaml").exists() else None,
-        repeats=[open_run(path.parent) for path in sorted(folder.glob("repeats/seed-*/config.yaml"))],
+        repeats=[open_run(path.parent) for path in sorted(folder.glob(f"{REPEATS}/seed-*/config.yaml"))],
     )

@@ -40,7 +40,7 @@ def test_the_encoder_runs_once_for_each_row(learner, rows, monkeypatch):
     learner.signals(rows, EMBEDDINGS)
     monkeypatch.setattr(EmbeddingStore, "_embed", None)
     learner.fit(labelled(rows.select(range(30)), TASK))
-    learner.signals(rows.shuffle(seed=1), EMBEDDINGS)
+    assert len(learner.signals(rows.shuffle(seed=1), EMBEDDINGS)) == 120
 
 
 def test_the_head_is_scikit_learns_logistic_regression(learner, tiny_model, rows):
