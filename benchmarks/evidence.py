@@ -52,7 +52,7 @@ def load(name: str, folder: Path) -> tuple[Dataset, Dataset]:
 def area(rounds: list, metric: str) -> float:
     """Mean height of a run's learning curve."""
     curve = Curve.of(rounds, metric)
-    return area_under_curve(curve.labels, curve.scores)
+    return area_under_curve(curve)
 
 
 def measure(name: str, folder: Path, seeds: int) -> dict[str, list[float]]:

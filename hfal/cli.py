@@ -60,6 +60,7 @@ def run(
     ] = None,
 ) -> None:
     """Run a config, or go on with it where its folder has rounds already."""
+    from hfal.budget import Budget
     from hfal.compute import is_main
     from hfal.config import load_config
     from hfal.output import compare, round_line, saving
@@ -69,9 +70,10 @@ def run(
     _silence_progress_of_libraries()
     talk = is_main()
     if talk:
-        out.print(f"[bold]{escape(loaded.strategy)}[/], {loaded.budget.rows} labels, into {escape(loaded.output_dir)}")
+        spends = Budget.of(loaded.budget)
+        out.print(f"[bold]{escape(loaded.chooser)}[/], {escape(str(spends))}, into {escape(loaded.output_dir)}")
     try:
-        outcome = run_config(loaded, lambda part, done: _tell(round_line(part, done, loaded.budget.rows)))
+        outcome = run_config(loaded, lambda part, done: _tell(round_line(part, done, Budget.of(loaded.budget))))
     except KeyboardInterrupt:
         err.print("Stopped. What was done is on disk: run the same command to go on.")
         raise typer.Exit(130) from None
@@ -92,11 +94,11 @@ def run(
     out.print("  hfal strategies                   what else can choose")
 
 
-def _tell(line: str | None) -> None:
+def _tell(line: str) -> None:
     """Only the main process talks."""
     from hfal.compute import is_main
 
-    if line is not None and is_main():
+    if is_main():
         out.print(line)
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from hfal.budget import Budget, Cost
 from hfal.errors import HfalError, listing, nearest
 from hfal.learners import FineTune, FrozenHead, Learner
-from hfal.strategies import DEFAULT_STRATEGY, parse
-from hfal.tasks import Task, TextClassification
+from hfal.strategies import parse
+from hfal.tasks import Task, TextClassification, TokenClassification
 from hfal.training import TrainingConfig
 
 
@@ -34,6 +35,7 @@ class Source(Section):
         rows: that many, after a shuffle by `seed`; all where it is not given.
         columns: {wanted: found}, to rename.
         encoding: of text files.
+        format: "conll" for CoNLL files of another ending than .conll, .bio, .iob; else told from the ending.
         skip_empty: leave out rows without text instead of refusing them.
     """
 
@@ -44,6 +46,7 @@ class Source(Section):
     rows: int | None = Field(None, ge=1)
     columns: dict[str, str] = Field(default_factory=dict)
     encoding: str = "utf-8"
+    format: Literal["csv", "json", "parquet", "text", "conll"] | None = None
     skip_empty: bool = False
 
 
@@ -75,10 +78,28 @@ class TextTask(Section):
 
 class _ModelSection(Section):
     model: str
-    pooling: Literal["mean", "cls"] = "mean"
+    pooling: Literal["mean", "cls", "entities"] = "mean"
     max_length: int | None = Field(None, ge=8)
     pad_token: str | None = None
     trust_remote_code: bool = False
+
+
+class TokenTask(Section):
+    """`TokenClassification`."""
+
+    type: Literal["token_classification"]
+    tokens: str = "tokens"
+    tags: str = "ner_tags"
+    scheme: Literal["auto", "BIO", "IOB1", "IOBES", "BILOU", "none"] = "auto"
+    label_names: list[str] | None = None
+    text: str | None = None
+    entities: str = "entities"
+    illegal: Literal["refuse", "repair"] = "refuse"
+    constrained: bool = True
+
+    def build(self) -> Task:
+        """The task."""
+        return TokenClassification(**self.model_dump(exclude={"type"}))
 
 
 class FineTuneSection(_ModelSection):
@@ -104,9 +125,10 @@ class FrozenHeadSection(_ModelSection):
 
     type: Literal["frozen_head"] = "frozen_head"
     C: Annotated[float, Field(gt=0)] = 10.0
-    class_weights: Literal["balanced"] | None = None
+    class_weights: Literal["auto", "balanced"] | Annotated[float, Field(ge=0, le=2)] | None = "auto"
     normalize: bool = True
     head_dropout: float = Field(0.1, ge=0, lt=1)
+    layers: int | None = Field(None, ge=1)
     finally_: Literal["fine_tune"] | None = Field(None, alias="finally")
     training: TrainingConfig = Field(default_factory=lambda: TrainingConfig())
 
@@ -119,6 +141,7 @@ class FrozenHeadSection(_ModelSection):
             pooling=self.pooling,
             normalize=self.normalize,
             head_dropout=self.head_dropout,
+            layers=self.layers,
             max_length=self.max_length,
             pad_token=self.pad_token,
             trust_remote_code=self.trust_remote_code,
@@ -132,12 +155,37 @@ class Start(Section):
 
     strategy: str = "typiclust"
     rows: int | None = Field(None, ge=1)
+    words: int | None = Field(None, ge=1)
+
+    @property
+    def size(self) -> Budget | None:
+        """What it may cost, where it is not a batch."""
+        return Budget(rows=self.rows) if self.rows else Budget(words=self.words) if self.words else None
 
 
-class Rows(Section):
-    """A number of rows."""
+class CostSection(Section):
+    """`Cost`: what labelling a row costs."""
 
-    rows: int = Field(ge=1)
+    unit: str
+    per_row: float = Field(0.0, ge=0)
+    per_word: float = Field(0.0, ge=0)
+    column: str | None = None
+
+    def build(self) -> Cost:
+        """The cost."""
+        return Cost(**self.model_dump())
+
+
+def _one_amount(value: dict[str, Any]) -> dict[str, Any]:
+    """`{unit: amount}`."""
+    try:
+        Budget(**value)
+    except HfalError as error:
+        raise ValueError(str(error).removeprefix("budget: ")) from None
+    return value
+
+
+Amount = Annotated[dict[str, Any], AfterValidator(_one_amount)]
 
 
 class RunConfig(Section):
@@ -151,14 +199,17 @@ class RunConfig(Section):
         validation: rows for early stopping.
         task: what the labels are.
         learner: what is trained.
-        strategy: a spec string (`hfal strategies`).
+        strategy: a spec string (`hfal strategies`); the task's default where it is not given.
         start: the seed set.
         oracle: who labels.
         baseline: "random" runs the same budget by chance beside it, into `baseline/`; null does not.
         repeats: how many seeds, from `seed` on, the run (and chance beside it) is repeated with, on the same
             pool and test rows: one run is one draw of chance. The model kept is that of the first.
-        budget: what may be spent in all, the seed set included.
-        batch: what is asked in each round.
+        budget: what may be spent in all, the seed set included: `{rows: n}`, `{words: n}`, or a unit that `cost` or
+            a column prices.
+        batch: what a round may cost.
+        cost: what labelling a row costs.
+        per_cost: choose the best score per cost.
     """
 
     output_dir: str
@@ -166,21 +217,24 @@ class RunConfig(Section):
     pool: PoolSource
     test: Source | None = None
     validation: Source | None = None
-    task: TextTask = Field(default_factory=lambda: TextTask())
+    task: TextTask | TokenTask = Field(default_factory=lambda: TextTask(), discriminator="type")
     learner: FrozenHeadSection | FineTuneSection = Field(discriminator="type")
-    strategy: str = DEFAULT_STRATEGY
+    strategy: str | None = None
     start: Start = Field(default_factory=lambda: Start())
     oracle: Literal["simulated"] = "simulated"
     baseline: Literal["random"] | None = "random"
     repeats: int = Field(1, ge=1)
-    budget: Rows
-    batch: Rows
+    budget: Amount
+    batch: Amount
+    cost: CostSection | None = None
+    per_cost: bool = False
 
     @field_validator("strategy")
     @classmethod
-    def _strategy_exists(cls, value: str) -> str:
+    def _strategy_exists(cls, value: str | None) -> str | None:
         try:
-            parse(value)
+            if value is not None:
+                parse(value)
         except HfalError as error:
             raise ValueError(str(error)) from None
         return value
@@ -191,9 +245,14 @@ class RunConfig(Section):
             raise ValueError("learner.training.early_stopping_patience needs validation rows: add a validation source")
         return self
 
+    @property
+    def chooser(self) -> str:
+        """The strategy that is meant."""
+        return self.strategy or self.task.build().default_strategy
+
     def record(self) -> dict[str, Any]:
         """The config as it is written to the run folder."""
-        return self.model_dump(mode="json", by_alias=True)
+        return self.model_dump(mode="json", by_alias=True) | {"strategy": self.chooser}
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -239,9 +298,10 @@ def load_config(path: str | Path, changes: Iterable[str] = ()) -> RunConfig:
 
 def check_config(values: dict[str, Any], where: str = "config") -> RunConfig:
     """The values as a `RunConfig`; the first thing wrong as one line."""
-    learner = values.get("learner")
-    if isinstance(learner, dict) and "type" not in learner:
-        values = {**values, "learner": {"type": "frozen_head", **learner}}
+    for key, usual in (("learner", "frozen_head"), ("task", "text_classification")):
+        section = values.get(key)
+        if isinstance(section, dict) and "type" not in section:
+            values = {**values, key: {"type": usual, **section}}
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
@@ -266,9 +326,13 @@ def _apply(values: dict[str, Any], change: str) -> None:
         raise HfalError(f"--set {change!r}: {text!r} is not a YAML value") from None
 
 
+VARIANTS = ("frozen_head", "fine_tune", "text_classification", "token_classification")
+"""Names by which pydantic tells the kinds of a section apart: no part of a key's path."""
+
+
 def _describe(problem: Any) -> str:
     """The key's path, what was given, what is allowed, and the nearest name."""
-    location = [part for part in problem["loc"] if part not in ("frozen_head", "fine_tune")]
+    location = [part for part in problem["loc"] if part not in VARIANTS]
     path = ".".join(str(part) for part in location)
     kind, given = problem["type"], problem.get("input")
     if kind == "extra_forbidden":

@@ -12,6 +12,7 @@ from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 
 from hfal.compute import generator_for
 from hfal.config import RunConfig, Source
+from hfal.conll import read_conll
 from hfal.demo import demo_dataset
 from hfal.errors import HfalError, count, listing, nearest
 from hfal.pool import Pool, content_keys, drop_empty, labelled
@@ -26,6 +27,11 @@ READERS = {
     ".jsonl": "json",
     ".parquet": "parquet",
     ".txt": "text",
+    ".conll": "conll",
+    ".conll2003": "conll",
+    ".bio": "conll",
+    ".iob": "conll",
+    ".iob2": "conll",
 }
 
 
@@ -84,7 +90,7 @@ def _split(loaded: DatasetDict, source: Source) -> Dataset:
 
 
 def _from_files(files: list[Path], source: Source) -> Dataset:
-    kinds = {READERS.get(file.suffix.lower()) for file in files}
+    kinds = {source.format or READERS.get(file.suffix.lower()) for file in files}
     if len(kinds) > 1:
         raise HfalError(f"{source.source} holds files of different kinds: {listing(sorted(map(str, kinds)))}")
     kind = kinds.pop()
@@ -92,6 +98,8 @@ def _from_files(files: list[Path], source: Source) -> Dataset:
         raise HfalError(f"{files[0]}: files of this kind cannot be read; known: {listing(READERS)}")
     if all(file.stat().st_size == 0 for file in files):
         raise HfalError(f"{files[0]} is empty")
+    if kind == "conll":
+        return read_conll(files, source.encoding)
     options: dict[str, Any] = {}
     if kind in ("csv", "text", "json") and source.encoding.lower() not in ("utf-8", "utf8"):
         options["encoding"] = source.encoding

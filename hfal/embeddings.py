@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +16,41 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hfal.alignment import model_inputs, unit_values
 from hfal.compute import barrier, is_main, state
 from hfal.files import write_file
+from hfal.frozen import FrozenHeadModel
+from hfal.functional import Ragged
 from hfal.inference import Outputs, run_pass, token_budget
-from hfal.models import FrozenHeadModel
 from hfal.pool import content_keys
 from hfal.tasks.base import Task
-from hfal.tokens import KeyIndex, TokenCache
+from hfal.tokens import KeyIndex, TokenCache, taken
 
 SHARD = 16_384
+WORD_SHARD = 2_048
 """Rows that are embedded and written together: what a kill can cost at most."""
 
 
+@dataclass(frozen=True)
+class Shard:
+    """Embeddings of some rows: one each, or (with `offsets` [rows + 1]) one for each of their words."""
+
+    values: NDArray[np.float32]
+    offsets: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.values) if self.offsets is None else len(self.offsets) - 1
+
+
 class EmbeddingStore:
-    """[rows, D] float32 by the content of the row, in memory or as mapped files under `folder`.
+    """Embeddings by the content of the row, in memory or as mapped files under `folder`.
+
+    A row has one, or one for each of its words (zeros for a word that the model cannot see).
 
     Args:
         model: embeds a batch.
         tokens: tokenizes, and says with what.
-        task: says what a row's content is.
+        task: says what a row's content is, and whether words are embedded.
         folder: keeps one sub-folder per encoder and tokenizer.
     """
 
@@ -42,7 +60,7 @@ class EmbeddingStore:
         self.task = task
         self.folder = None if folder is None else folder / "embeddings" / self._fingerprint()
         self._index = KeyIndex()
-        self._shards: list[NDArray[np.float32]] = []
+        self._shards: list[Shard] = []
         self._starts = [0]
         if self.folder is not None and self.folder.exists():
             for path in sorted(self.folder.glob("*.keys.npy")):
@@ -61,6 +79,8 @@ class EmbeddingStore:
             "tokenizer": self.tokens.tokenizer("Fingerprint: ÀÉ 你好 🙂 don't")["input_ids"],
             "inputs": len(self.task.inputs),
         }
+        if self.task.per_word:
+            settings["words"] = True
         digest.update(json.dumps(settings, sort_keys=True).encode())
         return digest.hexdigest()
 
@@ -76,48 +96,78 @@ class EmbeddingStore:
         if (slots < 0).any():
             new, first = np.unique(keys[slots < 0], return_index=True)
             missing = np.flatnonzero(slots < 0)[first]
-            for start in range(0, len(new), SHARD):
-                part = slice(start, start + SHARD)
+            together = WORD_SHARD if self.task.per_word else SHARD
+            for start in range(0, len(new), together):
+                part = slice(start, start + together)
                 self._add(new[part], self._embed(rows.select(missing[part]), f"embedding {start:,}+"))
             slots = self._index.find(keys)
         return slots
 
+    def units(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many embeddings these rows have: one, or their words."""
+        counts = np.ones(len(slots), dtype=np.int64)
+        for shard, mine, local in self._where(slots):
+            if shard.offsets is not None:
+                counts[mine] = np.diff(shard.offsets)[local]
+        return counts
+
     def gather(self, slots: NDArray[np.int64]) -> Tensor:
-        """[len(slots), D], copied."""
-        result = np.empty((len(slots), self.dimensions), dtype=np.float32)
-        shard = np.searchsorted(self._starts, slots, side="right") - 1
-        for number in np.unique(shard):
-            mine = shard == number
-            result[mine] = self._shards[number][slots[mine] - self._starts[number]]
+        """[len(slots), D], or all their words end to end [T, D]; copied."""
+        offsets = np.concatenate(([0], np.cumsum(self.units(slots))))
+        result = np.empty((int(offsets[-1]), self.dimensions), dtype=np.float32)
+        for shard, mine, local in self._where(slots):
+            source = local if shard.offsets is None else taken(shard.offsets, local)[1]
+            result[taken(offsets, mine)[1]] = shard.values[source]
         return torch.from_numpy(result)
 
-    def _embed(self, rows: Dataset, description: str) -> NDArray[np.float32]:
+    def _where(self, slots: NDArray[np.int64]) -> Iterator[tuple[Shard, NDArray[np.int64], NDArray[np.int64]]]:
+        """The shards that hold these slots: which of the slots, and where in the shard."""
+        number = np.searchsorted(self._starts, slots, side="right") - 1
+        for shard in np.unique(number):
+            mine = np.flatnonzero(number == shard)
+            yield self._shards[shard], mine, slots[mine] - self._starts[shard]
+
+    def _embed(self, rows: Dataset, description: str) -> Shard:
         device = state().device
         model = self.model.to(device)
+        budget = token_budget(self.dimensions, device)
 
         @torch.inference_mode()
         def forward(batch: dict[str, Tensor]) -> Outputs:
-            return {"embeddings": model.embed(**batch)}
+            inputs = model_inputs(batch)
+            if not self.task.per_word:
+                return {"embeddings": model.embed(**inputs)}
+            step = max(1, budget // inputs["input_ids"].shape[1])
+            windows = range(0, len(inputs["input_ids"]), step)
+            found = [model.embed(**{k: v[start : start + step] for k, v in inputs.items()}) for start in windows]
+            return {"embeddings": Ragged(unit_values(torch.cat(found), batch), batch["word_offsets"])}
 
         outputs = run_pass(
             forward,
             self.tokens.get(rows),
             pad_id=self.tokens.tokenizer.pad_token_id,
             padding_side=self.tokens.tokenizer.padding_side,
-            budget=token_budget(self.dimensions, device),
+            budget=budget,
             device=device,
+            scratch=self.folder,
             description=description if len(rows) >= SHARD else "embedding",
         )
-        return outputs["embeddings"].numpy()
+        found = outputs["embeddings"]
+        if isinstance(found, Ragged):
+            return Shard(found.values.numpy(), found.offsets.numpy())
+        return Shard(found.numpy())
 
-    def _add(self, keys: NDArray[np.void], values: NDArray[np.float32]) -> None:
+    def _add(self, keys: NDArray[np.void], shard: Shard) -> None:
         if self.folder is None:
-            self._append(keys, values)
+            self._append(keys, shard)
             return
         name = hashlib.blake2b(keys.tobytes(), digest_size=8).hexdigest()
         path = self.folder / f"{len(self._shards):05d}-{name}.keys.npy"
         if is_main():
-            write_file(_values_of(path), lambda temporary: _save(temporary, values))
+            if shard.offsets is not None:
+                offsets = shard.offsets
+                write_file(_beside(path, "offsets"), lambda temporary: _save(temporary, offsets))
+            write_file(_beside(path, "values"), lambda temporary: _save(temporary, shard.values))
             write_file(path, lambda temporary: _save(temporary, keys))
         barrier()
         self._open(path)
@@ -126,16 +176,18 @@ class EmbeddingStore:
         keys = np.frombuffer(np.load(path, allow_pickle=False).tobytes(), dtype="V16")
         if (self._index.find(keys) >= 0).any():
             return  # written twice after an interruption
-        self._append(keys, np.load(_values_of(path), mmap_mode="r", allow_pickle=False))
+        values = np.load(_beside(path, "values"), mmap_mode="r", allow_pickle=False)
+        offsets = np.load(_beside(path, "offsets"), allow_pickle=False) if self.task.per_word else None
+        self._append(keys, Shard(values, offsets))
 
-    def _append(self, keys: NDArray[np.void], values: NDArray[np.float32]) -> None:
+    def _append(self, keys: NDArray[np.void], shard: Shard) -> None:
         self._index.add(keys)
-        self._shards.append(values)
-        self._starts.append(self._starts[-1] + len(values))
+        self._shards.append(shard)
+        self._starts.append(self._starts[-1] + len(shard))
 
 
-def _values_of(path: Path) -> Path:
-    return path.with_name(path.name.replace(".keys.npy", ".values.npy"))
+def _beside(path: Path, what: str) -> Path:
+    return path.with_name(path.name.replace(".keys.npy", f".{what}.npy"))
 
 
 def _save(path: Path, array: NDArray[Any]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -17,13 +18,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from hfal.alignment import WordTokens
 from hfal.compute import is_main, state, sum_over_processes
 from hfal.errors import HfalError
+from hfal.functional import Ragged
 from hfal.signals import Needs, Reducer, Signals
+from hfal.tasks.base import Task
 from hfal.tokens import Tokens
 
-Outputs = dict[str, Tensor]
-"""Signal name -> [B, ...]; samples come second: `mc_logits` is [B, K, C]."""
+Outputs = dict[str, Tensor | Ragged]
+"""Signal name -> [B, ...], or `Ragged` with one entry a word; samples come second: `mc_logits` is [B, K, C]."""
 
 Forward = Callable[[dict[str, Tensor]], Outputs]
 
@@ -69,7 +73,7 @@ def plan_batches(lengths: NDArray[np.int64], tokens: int, most_rows: int = 1024)
 
 def run_pass(
     forward: Forward,
-    tokens: Tokens,
+    tokens: Tokens | WordTokens,
     *,
     pad_id: int,
     padding_side: str,
@@ -93,14 +97,16 @@ def run_pass(
         description: for the progress bar.
 
     Returns:
-        name -> [N, ...] on the CPU, complete on every process.
+        name -> [N, ...] on the CPU, or `Ragged` over all words, complete on every process.
 
     Raises:
         HfalError: a row whose output is not finite (it is named).
     """
     current = state()
     batches = plan_batches(tokens.lengths, budget)
-    results: Outputs = {}
+    results: dict[str, Tensor] = {}
+    ragged: set[str] = set()
+    words = int(tokens.units.sum())
     mine = batches[current.process_index :: current.num_processes]
     with tqdm(
         total=sum(len(batch) for batch in mine),
@@ -113,34 +119,49 @@ def run_pass(
         for rows in mine:
             batch = tokens.pad(rows, pad_id, padding_side)
             outputs = forward({name: value.to(device, non_blocking=True) for name, value in batch.items()})
-            outputs = {name: value.detach().float().cpu() for name, value in outputs.items()}
+            outputs = {name: _on_cpu(value) for name, value in outputs.items()}
             _check_finite(outputs, rows)
             kept = finish(outputs) if finish else outputs
-            where = torch.from_numpy(rows)
             for name, value in kept.items():
+                if isinstance(value, Ragged):
+                    ragged.add(name)
+                    value, where, size = value.values, tokens.places(rows), words
+                else:
+                    where, size = rows, len(tokens)
                 if name not in results:
-                    results[name] = allocate((len(tokens), *value.shape[1:]), scratch)
-                results[name][where] = value
+                    results[name] = allocate((size, *value.shape[1:]), scratch)
+                results[name][torch.from_numpy(where)] = value
             bar.update(len(rows))
-    return _complete(results, len(tokens), scratch)
+    whole, ragged = _complete(results, ragged, scratch)
+    if not ragged:
+        return dict(whole)
+    offsets = torch.from_numpy(np.concatenate(([0], np.cumsum(tokens.units))))
+    return {name: Ragged(value, offsets) if name in ragged else value for name, value in whole.items()}
 
 
-def _complete(results: Outputs, rows: int, scratch: Path | None) -> Outputs:
+def _on_cpu(value: Tensor | Ragged) -> Tensor | Ragged:
+    if isinstance(value, Ragged):
+        return Ragged(value.values.detach().float().cpu(), value.offsets.cpu())
+    return value.detach().float().cpu()
+
+
+def _complete(results: dict[str, Tensor], ragged: set[str], scratch: Path | None) -> tuple[dict[str, Tensor], set[str]]:
     """Each process's part, put together on all of them. Every row is zero but on one process."""
     if state().num_processes == 1:
-        return results
+        return results, ragged
     from accelerate.utils import gather_object
 
     shapes: dict[str, torch.Size] = {}
-    for part in gather_object([{name: value.shape[1:] for name, value in results.items()}]):
+    for part, words in gather_object([({name: value.shape for name, value in results.items()}, ragged)]):
         shapes.update(part)
+        ragged = ragged | words
     for name, shape in sorted(shapes.items()):
         if name not in results:
-            results[name] = allocate((rows, *shape), scratch)
-        for start in range(0, rows, 65_536):
-            part = results[name][start : start + 65_536]
-            part.copy_(sum_over_processes(part))
-    return results
+            results[name] = allocate(tuple(shape), scratch)
+        for start in range(0, shape[0], 65_536):
+            chunk = results[name][start : start + 65_536]
+            chunk.copy_(sum_over_processes(chunk))
+    return results, ragged
 
 
 def allocate(shape: tuple[int, ...], scratch: Path | None = None) -> Tensor:
@@ -157,19 +178,21 @@ def allocate(shape: tuple[int, ...], scratch: Path | None = None) -> Tensor:
 
 def _check_finite(outputs: Outputs, rows: NDArray[np.int64]) -> None:
     for name, value in outputs.items():
-        bad = ~torch.isfinite(value).flatten(1).all(1)
+        values = value.values if isinstance(value, Ragged) else value
+        bad = ~torch.isfinite(values).flatten(1).all(1)
         if bool(bad.any()):
-            row = int(rows[int(bad.nonzero()[0])])
+            first = int(bad.nonzero()[0])
+            row = int(rows[int(value.row_of[first]) if isinstance(value, Ragged) else first])
             raise HfalError(f"the model's {name} for row {row} of the rows passed are not finite (NaN or infinite)")
 
 
-def reducer(needs: Needs, multi_label: bool) -> Callable[[Outputs], Outputs]:
+def reducer(needs: Needs, task: Task) -> Callable[[Outputs], Outputs]:
     """What to keep of a batch: the fields asked for, and one number a row for each reduction."""
 
     def finish(outputs: Outputs) -> Outputs:
-        kept = {name: outputs[name] for name in needs.pool}
+        kept: Outputs = {name: outputs[name] for name in needs.pool}
         if needs.reduce:
-            batch = as_signals(outputs, multi_label)
+            batch = as_signals(outputs, task)
             kept.update({f"reduce:{name}": _reduced(name, fn, batch) for name, fn in needs.reduce.items()})
         return kept
 
@@ -183,16 +206,16 @@ def _reduced(name: str, function: Reducer, batch: Signals) -> Tensor:
     return scores
 
 
-def as_signals(outputs: Outputs, multi_label: bool) -> Signals:
+def as_signals(outputs: Outputs, task: Task) -> Signals:
     """Outputs of a pass as `Signals`, with row numbers 0 … N-1."""
     rows = len(next(iter(outputs.values()))) if outputs else 0
-    samples = outputs.get("mc_logits")
+    samples: Any = outputs.get("mc_logits")
+    fields: dict[str, Any] = {name: outputs.get(name) for name in ("logits", "embeddings", "features")}
     return Signals(
         rows=np.arange(rows, dtype=np.int64),
-        logits=outputs.get("logits"),
-        embeddings=outputs.get("embeddings"),
-        features=outputs.get("features"),
-        mc_logits=None if samples is None else samples.transpose(0, 1),
-        reduced={name[7:]: value for name, value in outputs.items() if name.startswith("reduce:")},
-        multi_label=multi_label,
+        mc_logits=samples.transpose(0, 1) if isinstance(samples, Tensor) else samples,
+        reduced={name[7:]: value for name, value in outputs.items() if name.startswith("reduce:")},  # type: ignore[misc]
+        multi_label=task.multi_label,
+        legal=task.legal,
+        **fields,
     )

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from datasets import Dataset
 
-from hfal.budget import Budget
+from hfal.budget import WHOLE, Budget, Cost, Costs, costs_of, in_words
 from hfal.compute import from_main, generator_for
 from hfal.errors import HfalError, count, listing
-from hfal.learners.base import Learner
+from hfal.learners.base import Learner, unit_of
 from hfal.oracles import Oracle, Simulated
 from hfal.pool import Pool, Positions, labelled
 from hfal.rounds import Ledger, Round
 from hfal.signals import Needs, Signals
-from hfal.strategies import DEFAULT_STRATEGY, Context, Selection, Strategy, make, resolve
+from hfal.strategies import Context, Entry, Selection, Strategy, entries, make, resolve
+from hfal.strategies.within import Limit, allowance, select_within
+from hfal.tasks.base import Task
 
 logger = logging.getLogger("hfal")
 
@@ -36,16 +40,19 @@ class ActiveLearner:
     Args:
         pool: the rows to choose from.
         learner: what is trained.
-        strategy: a spec string or a strategy.
+        strategy: a spec string or a strategy; the task's default where it is not given.
         oracle: who labels; `Simulated(task.label)` where it is not given.
         test: rows with labels that never enter the pool (its duplicates of them are left out).
         validation: rows with labels for early stopping.
-        budget: labels that may be bought, the seed set included.
-        batch_size: labels a round.
+        budget: what may be spent, the seed set included: a number of labels, `{"words": 20_000}`, or any unit that
+            `cost` or a column of the pool prices.
+        batch_size: what a round may cost; never more is asked. In the budget's unit or another.
         seed: of every chance in the run.
         output_dir: the run folder; without one everything stays in memory.
         start: chooses the seed set where nothing is labelled yet.
         start_size: its size; `batch_size` where it is not given.
+        cost: what labelling a row costs, for units other than rows and words.
+        per_cost: choose the best score per cost (in the batch's unit), not the best score.
         record: what `config.yaml` says; the arguments themselves where it is not given.
         cache: folder for embeddings; the run folder's own where it is not given.
         keep_model: whether the last model is kept in the run folder; without it a resumed run trains it again.
@@ -59,34 +66,38 @@ class ActiveLearner:
         self,
         pool: Pool,
         learner: Learner,
-        strategy: str | Strategy = DEFAULT_STRATEGY,
+        strategy: str | Strategy | None = None,
         oracle: Oracle | None = None,
         test: Dataset | None = None,
-        budget: int | Budget = 500,
-        batch_size: int = 50,
+        budget: int | Mapping[str, float] | Budget = 500,
+        batch_size: int | Mapping[str, float] | Budget = 50,
         seed: int = 0,
         output_dir: str | Path | None = None,
         *,
         validation: Dataset | None = None,
         start: str | Strategy = "typiclust",
-        start_size: int | None = None,
+        start_size: int | Mapping[str, float] | Budget | None = None,
+        cost: Cost | None = None,
+        per_cost: bool = False,
         record: dict[str, Any] | None = None,
         cache: Path | None = None,
         keep_model: bool = True,
     ) -> None:
         self.pool = pool
         self.learner = learner
+        strategy = pool.task.default_strategy if strategy is None else strategy
         self.strategy, self.start = make(strategy), make(start)
         self._names = {id(self.strategy): str(strategy), id(self.start): str(start)}
         self.oracle = Simulated(pool.task.label) if oracle is None else oracle
-        self.budget = Budget.of(budget)
-        self.batch_size = batch_size
-        self.start_size = batch_size if start_size is None else start_size
+        self.budget, self.batch = Budget.of(budget), Budget.of(batch_size)
+        self.start_size = self.batch if start_size is None else Budget.of(start_size)
+        self.cost, self.per_cost = cost, per_cost
         self.seed = seed
         self.keep_model = keep_model
         self.test = None if test is None else self._held_out(test, "test")
         self.validation = None if validation is None else self._held_out(validation, "validation")
         self._given = len(pool.labeled)
+        self._priced: dict[str, Costs] = {}
         self._check()
         self.oracle.check(pool)
         self.ledger = Ledger(output_dir)
@@ -109,19 +120,36 @@ class ActiveLearner:
         return rows
 
     def _check(self) -> None:
-        if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
-            raise HfalError(f"batch: rows must be a whole number of at least 1, got {self.batch_size!r}")
-        free = len(self.pool.unlabeled)
-        if not free:
+        task, free = self.pool.task, self.pool.unlabeled
+        if not len(free):
             raise HfalError(f"nothing to ask: all {count(len(self.pool), 'row')} of the pool are labelled")
-        wanted = self.batch_size if self._given else max(self.batch_size, self.start_size)
-        if free < wanted:
-            raise HfalError(f"the pool has {count(free, 'distinct row')} to ask, fewer than one batch of {wanted}")
-        if not self._given and self.budget.rows < self.start_size:
-            raise HfalError(
-                f"budget.rows is {self.budget.rows}, less than the seed set of {self.start_size} rows: raise "
-                "the budget, or lower start.rows"
-            )
+        for strategy in (self.strategy, self.start):
+            check_units(strategy, task, self._names[id(strategy)])
+        first = [] if self._given else [self.start_size]
+        for what, size in [("batch", self.batch)] + [("seed set", size) for size in first]:
+            if size.unit == "rows" and len(free) < size.amount:
+                raise HfalError(
+                    f"the pool has {count(len(free), 'distinct row')} to ask, fewer than one {what} of {size.amount}"
+                )
+            cheapest = self._costs(free, size.unit).min()
+            if cheapest > allowance(size.amount):
+                raise HfalError(f"a {what} of {size} buys no row: the cheapest is {in_words(cheapest, size.unit)}")
+        self._costs(free, self.budget.unit)
+        for size in first:
+            unit = size.unit
+            if unit == self.budget.unit and self.budget.amount < size.amount:
+                raise HfalError(
+                    f"budget.{unit} is {self.budget.amount:,}, less than the seed set of "
+                    f"{size.amount:,} {unit}: raise the budget, or lower start.{unit}"
+                )
+
+    def _costs(self, positions: Positions, unit: str) -> Costs:
+        """[k] what these rows cost; read once for all that may be asked."""
+        if unit not in self._priced:
+            askable = self.pool.unlabeled
+            self._priced[unit] = np.full(len(self.pool), np.nan)
+            self._priced[unit][askable] = costs_of(self.pool, askable, unit, self.cost)
+        return self._priced[unit][positions]
 
     def _record(self) -> dict[str, Any]:
         return {
@@ -129,10 +157,12 @@ class ActiveLearner:
             "task": {"type": self.pool.task.name, "inputs": list(self.pool.task.inputs)},
             "learner": self.learner.describe(),
             "strategy": self._names[id(self.strategy)],
-            "start": {"strategy": self._names[id(self.start)], "rows": self.start_size},
+            "start": {"strategy": self._names[id(self.start)], **self.start_size.record()},
             "oracle": self.oracle.source,
-            "budget": {"rows": self.budget.rows},
-            "batch": {"rows": self.batch_size},
+            "budget": self.budget.record(),
+            "batch": self.batch.record(),
+            "cost": None if self.cost is None else asdict(self.cost),
+            "per_cost": self.per_cost,
         }
 
     def _describe_pool(self) -> dict[str, Any]:
@@ -143,7 +173,11 @@ class ActiveLearner:
             "columns": self.pool.dataset.column_names,
             "inputs": list(self.pool.task.inputs),
             "label_names": list(self.pool.task.names),
+            "classes": list(self.pool.task.classes),
+            "task": self.pool.task.name,
+            "main_metric": self.pool.task.main_metric,
             "fingerprint": self.pool.fingerprint(),
+            "cheapest": float(self._costs(self.pool.unlabeled, self.budget.unit).min()),
             "test_rows": 0 if self.test is None else len(self.test),
         }
 
@@ -160,12 +194,25 @@ class ActiveLearner:
         """All rounds, to the end of the budget."""
         return list(self)
 
-    def _wanted(self) -> int:
-        """How many rows the next round asks; 0 ends the run. With labels from the start, round 0 asks none."""
+    @property
+    def spent(self) -> float:
+        """What was spent so far, in the budget's unit."""
+        return self.ledger.rounds[-1].spent if self.ledger.rounds else 0
+
+    def _wanted(self) -> bool:
+        """Whether another round can be paid for. With labels from the start, round 0 asks none."""
         if not self.ledger.rounds:
-            return self.start_size
-        spent = self.ledger.rounds[-1].spent
-        return min(self.budget.affords(spent, self.batch_size), len(self.pool.unlabeled))
+            return True
+        free = self.pool.unlabeled
+        left = allowance(self.budget.amount - self.spent)
+        return bool(len(free)) and bool((self._costs(free, self.budget.unit) <= left).any())
+
+    def _limits(self, number: int, positions: Positions) -> list[Limit]:
+        """What a round may cost: a batch (or the seed set), and what is left of the budget."""
+        size = self.batch if number else self.start_size
+        amounts = {self.budget.unit: self.budget.amount - self.spent}
+        amounts[size.unit] = min(size.amount, amounts.get(size.unit, math.inf))
+        return [(self._costs(positions, unit), amount) for unit, amount in amounts.items()]
 
     def _next_round(self) -> Round:
         number = len(self.ledger.rounds)
@@ -181,6 +228,7 @@ class ActiveLearner:
                 names = [self.pool.task.decode(label) for label in self.oracle.label(self.pool, positions)]
                 self.ledger.write_labels(number, chosen["id"].to_pylist(), names, self.oracle.source)
         asked = self._take_labels(number)
+        bought = self.pool.positions(chosen["id"].to_pylist())
         if number == 0:
             notes += self._missing_classes()
         training = self._fit(number, clock)
@@ -191,13 +239,15 @@ class ActiveLearner:
         if self.keep_model:
             with clock("save"):
                 self.ledger.write_model(number, self.learner.save)
-        spent = asked + (self.ledger.rounds[-1].spent if number else 0)
+        before = self.ledger.rounds[-1].words if number else 0
+        spent = self.spent + float(self._costs(bought, self.budget.unit).sum())
         done = Round(
             number=number,
             strategy=str(chosen["strategy"][0]) if len(chosen) else "given",
             asked=asked,
             labeled=len(self.pool.labeled),
-            spent=spent,
+            spent=int(spent) if self.budget.unit in WHOLE else spent,
+            words=before + int(self.pool.lengths(bought).sum()),
             metrics=metrics,
             seconds=clock.seconds,
             notes=notes,
@@ -216,27 +266,32 @@ class ActiveLearner:
         positions = self.pool.canonical(self.pool.unlabeled)
         with clock("score"):
             context = self._context(number, positions, strategy.needs)
-        size = self._wanted()
+        name = self._names[id(chooser)]
         with clock("select"):
-            selection = from_main(strategy.select(context, size))
-        _check_selection(selection, positions, size, self._names[id(chooser)])
+            selection = from_main(select_within(strategy, context, self._limits(number, positions), name))
         predicted = None
         if number > 0:
             with clock("score"):  # a look at the rows chosen, for the report: k rows, not the pool
                 rows = self.pool.inputs(selection.rows)
-                predicted = self.learner.signals(rows, Needs(pool=frozenset({"logits"})))
-        return self._table(selection, self._names[id(chooser)], predicted)
+                units = unit_of(self.pool.task)
+                predicted = self.learner.signals(rows, Needs(pool=frozenset({"logits"}), units=units))
+        return self._table(selection, name, predicted)
 
     def _context(self, number: int, positions: Positions, needs: Needs) -> Context:
         task = self.pool.task
-        pool = Signals(rows=positions, multi_label=task.multi_label)
-        if needs.any_pool:
-            pool = replace(self.learner.signals(self.pool.inputs(positions), needs), rows=positions)
+        of_model = needs.of_model()
+        pool = Signals(rows=positions, multi_label=task.multi_label, legal=task.legal)
+        if of_model.any_pool:
+            pool = replace(self.learner.signals(self.pool.inputs(positions), of_model), rows=positions)
+        if "lengths" in needs.pool:
+            pool = replace(pool, lengths=torch.from_numpy(self.pool.lengths(positions)))
         answered = self.pool.canonical(self.pool.labeled)
-        labeled = Signals(rows=answered, multi_label=task.multi_label)
-        if needs.labeled and len(answered):
-            labeled = self.learner.signals(self.pool.inputs(answered), needs.for_labeled())
+        labeled = Signals(rows=answered, multi_label=task.multi_label, legal=task.legal)
+        if of_model.labeled and len(answered):
+            labeled = self.learner.signals(self.pool.inputs(answered), of_model.for_labeled())
             labeled = replace(labeled, rows=answered)
+        unit = (self.batch if number else self.start_size).unit
+        costs = None if unit == "rows" else torch.from_numpy(self._costs(positions, unit))
         return Context(
             pool=pool,
             labeled=labeled,
@@ -244,6 +299,8 @@ class ActiveLearner:
             num_classes=len(task.names),
             round=number,
             generator=generator_for("select", self.seed, number),
+            costs=costs,
+            weights=(1 / costs).float() if self.per_cost and costs is not None else None,
             learner=self.learner,
         )
 
@@ -253,9 +310,8 @@ class ActiveLearner:
         labels: list[Any] = [None] * size
         probabilities: list[Any] = [None] * size
         if predicted is not None:
-            encoded, values = task.predict(predicted.get("logits"))
+            encoded, values = task.predict(predicted.logits)
             labels, probabilities = [task.decode(label) for label in encoded], values.tolist()
-        kind = pa.list_(pa.string()) if task.multi_label else pa.string()
         inputs = self.pool.inputs(selection.rows)
         columns = {
             "id": pa.array(self.pool.ids(selection.rows), pa.string()),
@@ -263,8 +319,10 @@ class ActiveLearner:
             "rank": pa.array(np.arange(size), pa.int64()),
             "score": pa.array(selection.scores, pa.float32()),
             "strategy": pa.array([strategy] * size, pa.string()),
-            "predicted": pa.array(labels, kind),
+            "predicted": pa.array(labels, task.arrow_label),
             "probability": pa.array(probabilities, pa.float32()),
+            "words": pa.array(self.pool.lengths(selection.rows), pa.int64()),
+            "cost": pa.array(self._costs(selection.rows, self.budget.unit), pa.float64()),
         }
         for name, values in selection.details.items():
             columns.setdefault(name, pa.array(values))
@@ -304,10 +362,8 @@ class ActiveLearner:
 
     def _missing_classes(self) -> list[str]:
         task = self.pool.task
-        seen = set()
-        for label in self.pool.labels(self.pool.labeled):
-            seen.update(label if isinstance(label, list) else [label])
-        missing = [name for index, name in enumerate(task.names) if index not in seen]
+        seen = {name for label in self.pool.labels(self.pool.labeled) for name in task.mentions(label)}
+        missing = [name for name in task.classes if name not in seen]
         if not missing:
             return []
         note = f"the seed set has no row of {listing(missing)}: the model cannot know it yet"
@@ -328,12 +384,24 @@ class _Clock:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
-def _check_selection(selection: Selection, allowed: Positions, size: int, name: str) -> None:
-    """What a strategy of the user's own may get wrong."""
-    rows = selection.rows
-    if len(rows) != size:
-        raise HfalError(f"strategy {name} chose {count(len(rows), 'row')} where {size} were wanted")
-    if len(np.unique(rows)) < len(rows):
-        raise HfalError(f"strategy {name} chose a row twice")
-    if not np.isin(rows, allowed).all():
-        raise HfalError(f"strategy {name} chose a row that cannot be asked")
+def check_units(strategy: Strategy, task: Task, name: str) -> None:
+    """What a strategy reads of the model is what this task's models give.
+
+    Raises:
+        HfalError: it scores words where rows have one label, or the other way round.
+    """
+    needs, unit = strategy.needs, "word" if task.per_word else "row"
+    if needs.units <= {unit}:
+        return
+    reads = "each row's own prediction" if task.per_word else "a tag for each word"
+    fit = [entry.name for entry in entries() if _fits(entry, unit)]
+    raise HfalError(
+        f"strategy {name} reads {reads}, which {task.name} does not have; those that fit: {listing(fit, 40)}"
+    )
+
+
+def _fits(entry: Entry, unit: str) -> bool:
+    try:
+        return bool(entry.make().needs.units <= {unit})
+    except HfalError:  # one that is made of others
+        return True

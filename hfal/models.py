@@ -6,21 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PretrainedConfig,
-    PreTrainedModel,
-)
-from transformers.modeling_outputs import SequenceClassifierOutput
+import transformers
+from torch import Tensor
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 
 from hfal.demo import demo_model
 from hfal.errors import HfalError
+from hfal.tasks.base import Task
 
-POOLINGS = ("mean", "cls")
+POOLINGS = ("mean", "cls", "entities")
 OFFSET_POSITIONS = ("roberta", "camembert", "xlm-roberta", "data2vec-text", "longformer", "mpnet", "esm")
 """Families whose position table starts after the padding index."""
 
@@ -47,9 +41,10 @@ def locate(model: str) -> str:
     return str(folder)
 
 
-def load_tokenizer(model: str, *, trust_remote_code: bool, pad_token: str | None) -> Any:
-    """The tokenizer of a model, with a pad token."""
-    tokenizer = _load(AutoTokenizer, model, "tokenizer", trust_remote_code=trust_remote_code)
+def load_tokenizer(model: str, *, trust_remote_code: bool, pad_token: str | None, of_words: bool = False) -> Any:
+    """The tokenizer of a model, with a pad token; for word lists, one that takes a word as after a blank."""
+    options = {"add_prefix_space": True} if of_words else {}
+    tokenizer = _load(AutoTokenizer, model, "tokenizer", trust_remote_code=trust_remote_code, **options)
     if pad_token is not None:
         if pad_token not in tokenizer.get_vocab():
             raise HfalError(f"learner.pad_token: {pad_token!r} is not in the vocabulary of {model}")
@@ -66,23 +61,35 @@ def load_encoder(model: str, *, trust_remote_code: bool) -> PreTrainedModel:
     return _load_model(AutoModel, model, trust_remote_code=trust_remote_code)
 
 
-def load_classifier(
-    model: str, names: tuple[str, ...], *, multi_label: bool, trust_remote_code: bool, pad_token_id: int
-) -> PreTrainedModel:
-    """A model with a new classification head over these labels."""
+def load_classifier(model: str, task: Task, *, trust_remote_code: bool, pad_token_id: int) -> PreTrainedModel:
+    """A model with a new head over the task's labels."""
+    options = {} if task.per_word else {"problem_type": problem_type(task)}
     loaded = _load_model(
-        AutoModelForSequenceClassification,
+        getattr(transformers, task.auto_model),
         model,
         trust_remote_code=trust_remote_code,
-        num_labels=len(names),
-        id2label=dict(enumerate(names)),
-        label2id={name: index for index, name in enumerate(names)},
-        problem_type="multi_label_classification" if multi_label else "single_label_classification",
+        **label_config(task),
+        **options,
         ignore_mismatched_sizes=True,
     )
     if loaded.config.pad_token_id is None:
         loaded.config.pad_token_id = pad_token_id
     return loaded
+
+
+def label_config(task: Task) -> dict[str, Any]:
+    """The labels in the words of a model's configuration."""
+    names = task.names
+    return {
+        "num_labels": len(names),
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: index for index, name in enumerate(names)},
+    }
+
+
+def problem_type(task: Task) -> str:
+    """What transformers calls the work."""
+    return "multi_label_classification" if task.multi_label else "single_label_classification"
 
 
 def _load_model(auto: Any, model: str, **arguments: Any) -> PreTrainedModel:
@@ -112,6 +119,13 @@ def max_length_of(model: PreTrainedModel, tokenizer: Any, wanted: int | None) ->
     return min(limits, default=512)
 
 
+def check_pooling(pooling: str, task: Task) -> None:
+    """Rows are pooled by "mean" or "cls", words by "mean" or "entities"."""
+    allowed = ("mean", "entities") if task.per_word else ("mean", "cls")
+    if pooling not in allowed:
+        raise HfalError(f"learner.pooling must be {' or '.join(allowed)} for {task.name}, got {pooling!r}")
+
+
 def pool_hidden(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
     """[B, S, D] hidden states -> [B, D] float32: the mean over real tokens, or the first real token."""
     hidden = hidden.float()
@@ -120,73 +134,3 @@ def pool_hidden(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
         return hidden[torch.arange(len(hidden), device=hidden.device), first]
     weights = mask.unsqueeze(-1).float()
     return (hidden * weights).sum(1) / weights.sum(1).clamp_min(1)
-
-
-class FrozenHeadConfig(PretrainedConfig):
-    """Configuration of `FrozenHeadModel`: the encoder's own, and how its states are pooled."""
-
-    model_type = "hfal_frozen_head"
-
-    def __init__(
-        self,
-        encoder: dict[str, Any] | None = None,
-        pooling: str = "mean",
-        normalize: bool = True,
-        head_dropout: float = 0.1,
-        **kwargs: Any,
-    ) -> None:
-        self.encoder = encoder or {}
-        self.pooling = pooling
-        self.normalize = normalize
-        self.head_dropout = head_dropout
-        super().__init__(**kwargs)
-
-
-class FrozenHeadModel(PreTrainedModel):
-    """An encoder whose pooled states go through one linear layer.
-
-    Saved by `save_pretrained`; after `import hfal.models`, `AutoModelForSequenceClassification.from_pretrained` and
-    transformers' text-classification pipeline load it like any other.
-    """
-
-    config_class = FrozenHeadConfig
-    base_model_prefix = "encoder"
-
-    def __init__(self, config: FrozenHeadConfig, encoder: PreTrainedModel | None = None) -> None:
-        super().__init__(config)
-        if encoder is None:
-            settings = dict(config.encoder)
-            encoder = AutoModel.from_config(AutoConfig.for_model(settings.pop("model_type"), **settings))
-        self.encoder = encoder
-        self.dropout = nn.Dropout(config.head_dropout)
-        self.classifier = nn.Linear(encoder.config.hidden_size, config.num_labels)
-        self.post_init()
-
-    def embed(self, input_ids: Tensor, attention_mask: Tensor, **inputs: Any) -> Tensor:
-        """[B, D] pooled hidden states, of length 1 where the config says so."""
-        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **inputs)
-        pooled = pool_hidden(hidden.last_hidden_state, attention_mask, self.config.pooling)
-        return nn.functional.normalize(pooled, dim=-1) if self.config.normalize else pooled
-
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        labels: Tensor | None = None,
-        **inputs: Any,
-    ) -> SequenceClassifierOutput:
-        """Logits [B, C]; a loss too where labels are given."""
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        inputs = {name: value for name, value in inputs.items() if name == "token_type_ids"}
-        logits = self.classifier(self.dropout(self.embed(input_ids, attention_mask, **inputs)))
-        loss = None
-        if labels is not None:
-            multi = self.config.problem_type == "multi_label_classification"
-            measure = nn.functional.binary_cross_entropy_with_logits if multi else nn.functional.cross_entropy
-            loss = measure(logits, labels.to(logits.dtype) if multi else labels)
-        return SequenceClassifierOutput(loss=loss, logits=logits)
-
-
-AutoConfig.register("hfal_frozen_head", FrozenHeadConfig, exist_ok=True)
-AutoModelForSequenceClassification.register(FrozenHeadConfig, FrozenHeadModel, exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from hfal.errors import HfalError
-from hfal.pool import Pool, Positions
+from hfal.pool import Pool, Positions, encoded
 from hfal.tasks.text import check_columns
 
 
@@ -38,21 +38,17 @@ class Simulated:
     def check(self, pool: Pool) -> None:
         """Every row that may be asked has a label that the task knows."""
         check_columns(pool.dataset, [self.column])
-        at = 0
-        for batch in pool.dataset.select_columns([self.column]).iter(10_000):
-            for label in batch[self.column]:
-                if label is None:
-                    raise HfalError(f"row {at} of column {self.column!r} has no label to simulate with")
-                pool.task.encode(label, f"row {at} of column {self.column!r}")
-                at += 1
+        for at, label in enumerate(encoded(pool.dataset, pool.task, self.column, self._what, missing=True)):
+            if label is None:
+                raise HfalError(f"row {at} of column {self.column!r} has no label to simulate with")
 
     def label(self, pool: Pool, positions: Positions) -> list[Any]:
         """What the column says."""
-        values = pool.dataset.select_columns([self.column]).select(positions)[self.column]
-        return [
-            pool.task.encode(value, f"row {position} of column {self.column!r}")
-            for value, position in zip(values, positions, strict=True)
-        ]
+        return list(encoded(pool.dataset.select(positions), pool.task, self.column, self._what))
+
+    @property
+    def _what(self) -> str:
+        return f"column {self.column!r}"
 
     def __repr__(self) -> str:
         return f"Simulated({self.column!r})"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import datasets
@@ -14,13 +15,22 @@ from datasets import Dataset
 from numpy.typing import NDArray
 
 from hfal.errors import HfalError, count, listing, nearest
-from hfal.tasks.base import Task
+from hfal.tasks.base import Batch, Task
 from hfal.tasks.text import check_columns
 
 logger = logging.getLogger("hfal")
 
 BATCH = 10_000
 Positions = NDArray[np.int64]
+
+
+def _batches(dataset: Dataset, task: Task) -> Iterator[tuple[int, Batch, list[str | None]]]:
+    """The inputs batch by batch: where it starts, the columns, why nothing can be learned from a row."""
+    at = 0
+    for batch in dataset.select_columns(list(task.inputs)).iter(BATCH):
+        problems = task.empty(batch)
+        yield at, batch, problems
+        at += len(problems)
 
 
 def content_keys(dataset: Dataset, task: Task) -> NDArray[np.void]:
@@ -30,9 +40,8 @@ def content_keys(dataset: Dataset, task: Task) -> NDArray[np.void]:
         HfalError: a row from which nothing can be learned (missing or blank text); the row is named.
     """
     keys = np.empty(len(dataset), dtype="V16")
-    at = 0
-    for batch in dataset.select_columns(list(task.inputs)).iter(BATCH):
-        for offset, problem in enumerate(task.empty(batch)):
+    for at, batch, problems in _batches(dataset, task):
+        for offset, problem in enumerate(problems):
             if problem:
                 raise HfalError(
                     f"row {at + offset}: column {task.inputs[0]!r} {problem}; remove such rows, or leave them "
@@ -40,24 +49,30 @@ def content_keys(dataset: Dataset, task: Task) -> NDArray[np.void]:
                 )
         digests = [hashlib.blake2b(key, digest_size=16).digest() for key in task.keys(batch)]
         keys[at : at + len(digests)] = np.frombuffer(b"".join(digests), dtype="V16")
-        at += len(digests)
     return keys
 
 
 def drop_empty(dataset: Dataset, task: Task, what: str = "pool") -> Dataset:
     """The data set without rows from which nothing can be learned; how many, and the first, is logged."""
     check_columns(dataset, task.inputs)
-    bad: list[int] = []
-    at = 0
-    for batch in dataset.select_columns(list(task.inputs)).iter(BATCH):
-        problems = task.empty(batch)
-        bad.extend(at + offset for offset, problem in enumerate(problems) if problem)
-        at += len(problems)
+    bad = {
+        at + offset: problem
+        for at, _, problems in _batches(dataset, task)
+        for offset, problem in enumerate(problems)
+        if problem
+    }
     if not bad:
         return dataset
-    logger.warning("%s: %s without text left out (the first is row %d)", what, count(len(bad), "row"), bad[0])
+    first = min(bad)
+    logger.warning(
+        "%s: %s left out, nothing can be learned from them (the first, row %d, %s)",
+        what,
+        count(len(bad), "row"),
+        first,
+        bad[first],
+    )
     keep = np.ones(len(dataset), dtype=bool)
-    keep[bad] = False
+    keep[list(bad)] = False
     return dataset.select(np.flatnonzero(keep))
 
 
@@ -81,9 +96,28 @@ def labelled(rows: Dataset, task: Task, what: str = "test") -> Dataset:
     if task.label not in rows.column_names:
         hint = nearest(task.label, rows.column_names)
         raise HfalError(f"{what}: no label column {task.label!r}{hint}; it has: {listing(rows.column_names)}")
+    if task.skips_empty:
+        rows = drop_empty(rows, task, what)
     content_keys(rows, task)
-    labels = [task.encode(value, f"row {row} of {what}") for row, value in enumerate(rows[task.label])]
-    return with_labels(rows.select_columns(list(task.inputs)), labels)
+    return with_labels(rows.select_columns(list(task.inputs)), list(encoded(rows, task, task.label, what)))
+
+
+def encoded(rows: Dataset, task: Task, column: str, what: str, *, missing: bool = False) -> Iterator[Any]:
+    """The encoded label of each row, checked against its inputs; None where `missing` labels are allowed.
+
+    Raises:
+        HfalError: a label that is missing or wrong; the row is named.
+    """
+    columns = [*dict.fromkeys((*task.inputs, column))] if task.per_word else [column]
+    at = 0
+    for batch in rows.select_columns(columns).iter(BATCH):
+        for number, label in enumerate(batch[column]):
+            if label is None and missing:
+                yield None
+            else:
+                row = {name: batch[name][number] for name in task.inputs} if task.per_word else None
+                yield task.encode(label, f"row {at + number} of {what}", row)
+        at += len(batch[column])
 
 
 class Pool:
@@ -112,6 +146,7 @@ class Pool:
         self._labels: dict[int, Any] = {}
         self._is_labeled = np.zeros(len(keys), dtype=bool)
         self._position_of: dict[str, int] | None = None
+        self._lengths: NDArray[np.int64] | None = None
 
     @classmethod
     def from_dataset(
@@ -141,10 +176,10 @@ class Pool:
         if len(dataset) == 0:
             raise HfalError("the pool has no rows")
         task = task.resolve(dataset)
-        if skip_empty:
+        if skip_empty or task.skips_empty:
             dataset = drop_empty(dataset, task)
         if len(dataset) == 0:
-            raise HfalError("the pool has no rows with text")
+            raise HfalError("the pool has no rows with words")
         ids = None if id_column is None else _read_ids(dataset, id_column)
         pool = cls(dataset, task, ids, content_keys(dataset, task))
         if seed_labels is not None:
@@ -153,13 +188,11 @@ class Pool:
 
     def _seed(self, column: str) -> None:
         check_columns(self.dataset, [column])
-        at = 0
-        for batch in self.dataset.select_columns([column]).iter(BATCH):
-            for label in batch[column]:
-                known = self._stands_for[at]
-                if label is not None and not self._is_labeled[known]:
-                    self._set(int(known), self.task.encode(label, f"row {at} of column {column!r}"))
-                at += 1
+        what = f"column {column!r}"
+        for at, label in enumerate(encoded(self.dataset, self.task, column, what, missing=True)):
+            known = self._stands_for[at]
+            if label is not None and not self._is_labeled[known]:
+                self._set(int(known), label)
 
     def copy(self) -> Pool:
         """The same rows, with labels of its own from here on."""
@@ -223,13 +256,24 @@ class Pool:
         """The input columns of these rows, in this order."""
         return self.dataset.select_columns(list(self.task.inputs)).select(positions)
 
+    def lengths(self, positions: Positions) -> NDArray[np.int64]:
+        """Words of each of these rows; for many, those of the whole pool are counted once and kept."""
+        if self._lengths is None and len(positions) < len(self) // 10:
+            return _count_words(self.inputs(positions), self.task)
+        if self._lengths is None:
+            self._lengths = _count_words(self.dataset, self.task)
+        return self._lengths[positions]
+
     def label(self, labels: Mapping[int, Any]) -> None:
         """Record labels, as names or indices, by position. All are checked before any is recorded."""
-        encoded = {
-            int(self._stands_for[position]): self.task.encode(label, f"row {position}")
-            for position, label in labels.items()
+        rows: Iterable[Any] = itertools.repeat(None)
+        if self.task.per_word:
+            rows = self.inputs(np.fromiter(labels, dtype=np.int64))
+        checked = {
+            int(self._stands_for[position]): self.task.encode(label, f"row {position}", row)
+            for (position, label), row in zip(labels.items(), rows, strict=False)
         }
-        for position, value in encoded.items():
+        for position, value in checked.items():
             self._set(position, value)
 
     def _set(self, position: int, encoded: Any) -> None:
@@ -256,6 +300,11 @@ class Pool:
             for name in self.ids(self.canonical(self._distinct)):
                 digest.update(name.encode() + b"\0")
         return digest.hexdigest()
+
+
+def _count_words(rows: Dataset, task: Task) -> NDArray[np.int64]:
+    counts = [task.lengths(batch) for _, batch, _ in _batches(rows, task)]
+    return np.array(list(itertools.chain.from_iterable(counts)), dtype=np.int64)
 
 
 def _read_ids(dataset: Dataset, column: str) -> NDArray[Any]:

@@ -15,6 +15,7 @@ from hfal.data import load_source
 from hfal.errors import HfalError
 from hfal.files import write_file
 from hfal.learners import Learner
+from hfal.learners.base import unit_of
 from hfal.report.view import RunView, open_run
 from hfal.signals import Needs
 from hfal.tasks import Task
@@ -65,14 +66,13 @@ def predict_file(folder: Path, source: str, output: Path | None, split: str = "t
     probabilities: list[float] = []
     for start in range(0, len(rows), CHUNK):
         part = rows.select(range(start, min(start + CHUNK, len(rows))))
-        logits = learner.signals(part, Needs(pool=frozenset({"logits"}))).get("logits")
-        encoded, values = task.predict(logits)
+        seen = learner.signals(part, Needs(pool=frozenset({"logits"}), units=unit_of(task)))
+        encoded, values = task.predict(seen.logits)
         predictions.extend(task.decode(label) for label in encoded)
         probabilities.extend(values.tolist())
-    kind = pa.list_(pa.string()) if task.multi_label else pa.string()
     table: pa.Table = rows.data.table if rows._indices is None else rows.flatten_indices().data.table
     for name, column in (
-        ("prediction", pa.array(predictions, kind)),
+        ("prediction", pa.array(predictions, task.arrow_label)),
         ("probability", pa.array(probabilities, pa.float32())),
     ):
         if name in table.column_names:

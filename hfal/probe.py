@@ -1,8 +1,8 @@
-"""Looks into a sequence classifier: logits, pooled states and the last layer's input from one forward."""
+"""Looks into a classifier of rows or words: logits, states and the last layer's input from one forward."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from hfal.alignment import UNSEEN, certain_outside, model_inputs, unit_values
 from hfal.dropout import ConsistentDropout, dropout_on
 from hfal.errors import HfalError
+from hfal.functional import Ragged, mean_words
 from hfal.inference import Outputs
 from hfal.models import pool_hidden
 from hfal.signals import Needs
@@ -33,7 +35,7 @@ class Probe:
     """Runs the model on a batch and gives what `needs` names; the encoder runs once whatever is asked.
 
     Args:
-        model: a sequence classifier of transformers.
+        model: a classifier of transformers.
         needs: the fields wanted.
         pooling: "mean" or "cls", for `embeddings`.
         seed: of the dropout masks.
@@ -62,21 +64,27 @@ class Probe:
     @torch.inference_mode()
     def __call__(self, batch: dict[str, Tensor]) -> Outputs:
         """The fields of one batch: [B, ...], `mc_logits` as [B, K, C]."""
-        self.model.eval()
-        outputs: Outputs = {}
-        with self.precision(), self._watch() as seen:
-            logits = self.model(**batch).logits
-            if "mc_logits" in self.fields:
-                outputs["mc_logits"] = self._samples(batch, seen)
+        found = self._look(batch)
         mask = batch["attention_mask"]
-        if "logits" in self.fields:
-            outputs["logits"] = logits
+        outputs: Outputs = {name: found[name] for name in ("logits", "mc_logits") if name in self.fields}
         if "embeddings" in self.fields:
-            outputs["embeddings"] = pool_hidden(seen["body"][0], mask, self.pooling)
+            outputs["embeddings"] = pool_hidden(found["hidden"], mask, self.pooling)
         if "features" in self.fields:
-            features = seen["features"]
+            features = found["features"]
             outputs["features"] = features if features.ndim == 2 else _last_token(features, mask)
         return outputs
+
+    def _look(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One forward: logits, the encoder's states and, where asked for, samples and the last layer's input."""
+        self.model.eval()
+        with self.precision(), self._watch() as seen:
+            found = {"logits": self.model(**inputs).logits}
+            if "mc_logits" in self.fields:
+                found["mc_logits"] = self._samples(inputs, seen)
+        found["hidden"] = seen["body"][0]
+        if "features" in self.fields:
+            found["features"] = seen["features"]
+        return found
 
     @contextmanager
     def _watch(self) -> Iterator[dict[str, Any]]:
@@ -112,6 +120,67 @@ class Probe:
                 with ConsistentDropout(self.seed, sample):
                     samples.append(self.model(**batch).logits)
         return torch.stack(samples, 1)
+
+
+class WordProbe(Probe):
+    """The same for a classifier of words: one entry for each word, rows of any length.
+
+    Args:
+        outside: the output of words that the model cannot see.
+        together: tokens that go through the model at once; a longer row goes in parts.
+    """
+
+    def __init__(self, *arguments: Any, outside: int, together: int, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.outside = outside
+        self.together = together
+
+    @torch.inference_mode()
+    def __call__(self, batch: dict[str, Tensor]) -> Outputs:
+        """The fields of one batch: `Ragged`, but embeddings as [B, D]; `mc_logits` with values [T, K, C]."""
+        inputs = model_inputs(batch)
+        windows, width = inputs["input_ids"].shape
+        step = max(1, self.together // width)
+        wanted = [
+            "logits",
+            *sorted(self.fields & {"mc_logits", "features"}),
+            *["hidden"] * ("embeddings" in self.fields),
+        ]
+        parts: dict[str, list[Tensor]] = {name: [] for name in wanted}
+        for start in range(0, windows, step):
+            found = self._look({name: value[start : start + step] for name, value in inputs.items()})
+            for name, kept in parts.items():
+                value = found[name]
+                kept.append(value.transpose(1, 2) if name == "mc_logits" else value)  # [W, S, K, C]
+        words = {name: unit_values(torch.cat(kept), batch).float().cpu() for name, kept in parts.items()}
+        seen, offsets = batch["word_at"].cpu() != UNSEEN, batch["word_offsets"].cpu()
+        return word_outputs(words, seen, offsets, self.fields, self.pooling, self.outside)
+
+
+def word_outputs(
+    words: dict[str, Tensor], seen: Tensor, offsets: Tensor, fields: Collection[str], pooling: str, outside: int
+) -> Outputs:
+    """What was found of T words as fields of a pass.
+
+    Args:
+        words: "logits", "mc_logits", "features", "hidden": [T, ...].
+        seen: [T] which words the model can see.
+        offsets: [B + 1] of the rows' words.
+        fields: those wanted.
+        pooling: "mean", or "entities": words weighted by the probability of being inside of one.
+        outside: the output of words that cannot be seen.
+    """
+    for name in ("logits", "mc_logits"):
+        if name in words:
+            words[name] = certain_outside(words[name], seen, outside)
+    names = [name for name in ("logits", "mc_logits", "features") if name in fields]
+    outputs: Outputs = {name: Ragged(words[name], offsets) for name in names}
+    if "embeddings" in fields:
+        weights = seen.float()
+        if pooling == "entities":
+            weights = weights * (1 - torch.softmax(words["logits"], -1)[:, outside])
+        outputs["embeddings"] = mean_words(Ragged(words["hidden"], offsets), weights)
+    return outputs
 
 
 @contextmanager

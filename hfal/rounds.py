@@ -17,8 +17,8 @@ from hfal.compute import barrier, from_main, is_main
 from hfal.errors import HfalError
 from hfal.files import disk_errors, read_json, write_folder, write_json, write_parquet, write_yaml
 
-MAY_GROW = ("budget.rows",)
-"""Keys of the config that may be raised on a run that exists."""
+MAY_GROW = "budget."
+"""What the key begins with that may be raised on a run that exists."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Round:
         asked: rows labelled in this round.
         labeled: rows labelled so far, all rounds together and what the data had from the start.
         spent: what was spent so far, in the unit of the budget.
+        words: words of the rows asked so far.
         metrics: scores on the test rows (empty without any).
         seconds: time by stage: score, select, label, train, evaluate, save.
         notes: what the user should know of this round.
@@ -41,7 +42,8 @@ class Round:
     strategy: str
     asked: int
     labeled: int
-    spent: int
+    spent: float
+    words: int = 0
     metrics: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -203,7 +205,8 @@ def _check_same(path: Path, config: Mapping[str, Any], folder: Path) -> None:
     before, now = flatten(yaml.safe_load(path.read_text(encoding="utf-8")) or {}), flatten(config)
     for key in [*before, *(key for key in now if key not in before)]:
         old, new = before.get(key), now.get(key)
-        if old == new or key == "output_dir" or (key in MAY_GROW and old is not None and (new or 0) > old):
+        grown = key.startswith(MAY_GROW) and None not in (old, new) and float(new or 0) > float(old or 0)
+        if old == new or key == "output_dir" or grown:
             continue
         raise HfalError(
             f"{folder} holds a run of another config: {key} is {old!r} there and {new!r} now; choose another "

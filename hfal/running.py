@@ -41,6 +41,8 @@ class Outcome:
     """What a config came to: the rounds of each of its runs."""
 
     folder: Path
+    budget: Budget
+    main_metric: str
     rounds: list[tuple[Part, list[Round]]]
     report: Path | None
 
@@ -51,8 +53,8 @@ def parts_of(config: RunConfig, measured: bool) -> Iterator[Part]:
     for turn in range(config.repeats):
         seed = config.seed + turn
         place = folder if turn == 0 else folder / REPEATS / f"seed-{seed}"
-        yield Part(config.strategy, seed, place, turn == 0, by_chance=False)
-        if config.baseline and measured and config.strategy != config.baseline:
+        yield Part(config.chooser, seed, place, turn == 0, by_chance=False)
+        if config.baseline and measured and config.chooser != config.baseline:
             yield Part(config.baseline, seed, place / BASELINE, turn == 0, by_chance=True)
 
 
@@ -61,7 +63,7 @@ def run_config(config: RunConfig, tell: Tell) -> Outcome:
 
     Args:
         config: what to do.
-        tell: called with each round, as it is there.
+        tell: called with each round of the first run, as it is there, and with the last round of the others.
 
     Raises:
         HfalError: anything the user can put right.
@@ -71,15 +73,19 @@ def run_config(config: RunConfig, tell: Tell) -> Outcome:
     results: list[tuple[Part, list[Round]]] = []
     for part in parts_of(config, measured=test is not None):
         active = _active(config, part, pool.copy(), learner, test, validation)
+        main = part.first and not part.by_chance
         for finished in active:
-            tell(part, finished)
-        if part.first and not part.by_chance:
+            if main:
+                tell(part, finished)
+        if main:
             _finish(active, part.folder)
+        elif active.rounds:
+            tell(part, active.rounds[-1])
         results.append((part, active.rounds))
     folder = Path(config.output_dir)
     report = write_report([folder]) if is_main() and test is not None else None
     barrier()
-    return Outcome(folder, results, report)
+    return Outcome(folder, Budget.of(config.budget), pool.task.main_metric, results, report)
 
 
 def _active(
@@ -94,20 +100,22 @@ def _active(
     if not part.first or part.by_chance:
         record.update(baseline=None, repeats=1, pool_seed=config.seed)
     if part.by_chance:
-        record["start"] = {"strategy": part.strategy, "rows": config.start.rows}
+        record["start"] = {**record["start"], "strategy": part.strategy}
     return ActiveLearner(
         pool,
         learner,
         strategy=part.strategy,
-        oracle=Simulated(config.task.label),
+        oracle=Simulated(pool.task.label),
         test=test,
-        budget=Budget(config.budget.rows),
-        batch_size=config.batch.rows,
+        budget=config.budget,
+        batch_size=config.batch,
         seed=part.seed,
         output_dir=part.folder,
         validation=validation,
         start=record["start"]["strategy"],
-        start_size=config.start.rows,
+        start_size=config.start.size,
+        cost=None if config.cost is None else config.cost.build(),
+        per_cost=config.per_cost,
         record=record,
         cache=Path(config.output_dir) / "cache",
         keep_model=part.first and not part.by_chance,

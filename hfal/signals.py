@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-FIELDS = ("logits", "embeddings", "features", "mc_logits")
+from hfal.functional import Legal, Ragged
+
+FIELDS = ("logits", "embeddings", "features", "mc_logits", "lengths")
+OF_OUTPUTS = frozenset({"logits", "features", "mc_logits"})
+"""Fields that have one entry for each output of the model: a row, or a word."""
 
 
 @dataclass(frozen=True)
@@ -19,41 +24,60 @@ class Signals:
 
     Attributes:
         rows: [N] int64 positions in the pool.
-        logits: [N, C].
+        logits: [N, C]; where words are tagged, `Ragged` with values [T, C].
         embeddings: [N, D] pooled hidden states.
         features: [N, H] the input of the last linear layer.
-        mc_logits: [K, N, C] logits of K dropout samples.
+        mc_logits: [K, N, C] logits of K dropout samples; where words are tagged, `Ragged` with values [T, K, C].
+        lengths: [N] words.
         reduced: name -> [N] scores that were computed inside the pass.
         multi_label: the C outputs are independent yes/no decisions.
+        legal: which sequences of tags are allowed, where words are tagged under a scheme.
     """
 
     rows: NDArray[np.int64]
-    logits: Tensor | None = None
+    logits: Tensor | Ragged | None = None
     embeddings: Tensor | None = None
     features: Tensor | None = None
-    mc_logits: Tensor | None = None
+    mc_logits: Tensor | Ragged | None = None
+    lengths: Tensor | None = None
     reduced: Mapping[str, Tensor] = field(default_factory=dict)
     multi_label: bool = False
+    legal: Legal | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def get(self, name: str) -> Tensor:
-        """The field `name`, which the strategy must have asked for in its `Needs`."""
-        value: Tensor | None = getattr(self, name)
+        """The field `name`, which the strategy must have asked for in its `Needs`, as one entry a row."""
+        value = self._field(name)
+        if isinstance(value, Ragged):
+            raise ValueError(f"{name} are one a word here: read them with words({name!r})")
+        return value
+
+    def words(self, name: str = "logits") -> Ragged:
+        """The field `name` where it has one entry a word."""
+        value = self._field(name)
+        if not isinstance(value, Ragged):
+            raise ValueError(f"{name} are one a row here: read them with get({name!r})")
+        return value
+
+    def _field(self, name: str) -> Tensor | Ragged:
+        value: Tensor | Ragged | None = getattr(self, name)
         if value is None:
             raise ValueError(f"the pass yielded no {name}: name it in the strategy's Needs(pool={{...}})")
         return value
 
     def take(self, indices: Tensor) -> Signals:
         """The rows at these indices (not positions), in this order."""
+        samples = self.mc_logits[:, indices] if isinstance(self.mc_logits, Tensor) else _take(self.mc_logits, indices)
         return replace(
             self,
             rows=self.rows[indices.numpy()],
-            logits=None if self.logits is None else self.logits[indices],
-            embeddings=None if self.embeddings is None else self.embeddings[indices],
-            features=None if self.features is None else self.features[indices],
-            mc_logits=None if self.mc_logits is None else self.mc_logits[:, indices],
+            logits=_take(self.logits, indices),
+            embeddings=_take(self.embeddings, indices),
+            features=_take(self.features, indices),
+            mc_logits=samples,
+            lengths=_take(self.lengths, indices),
             reduced={name: values[indices] for name, values in self.reduced.items()},
         )
 
@@ -66,6 +90,12 @@ class Signals:
         """Logits as distributions: [..., C], or [..., C, 2] (no, yes) where the classes are independent."""
         logits = self.get(name)
         return torch.stack((torch.zeros_like(logits), logits), -1) if self.multi_label else logits
+
+
+def _take(field: Any, indices: Tensor) -> Any:
+    if field is None:
+        return None
+    return field.take(indices) if isinstance(field, Ragged) else field[indices]
 
 
 Reducer = Callable[[Signals], Tensor]
@@ -82,6 +112,8 @@ class Needs:
         reduce: name -> function from the `Signals` of a batch to [B] scores. Memory is [N] whatever it reads.
         mc_samples: K dropout samples for `mc_logits`.
         mc_layers: "head" (the encoder runs once; Shelmanov et al. 2021) or "all" (K passes).
+        units: what has an output of the model where that is read: {"row"}, {"word"}, or neither matters. "row"
+            where it is not said and logits, features or samples are read.
     """
 
     pool: frozenset[str] = frozenset()
@@ -90,6 +122,7 @@ class Needs:
     reduce: Mapping[str, Reducer] = field(default_factory=dict)
     mc_samples: int = 0
     mc_layers: str = "head"
+    units: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         for name in ("pool", "labeled", "batch"):
@@ -102,11 +135,19 @@ class Needs:
             raise ValueError("mc_logits need mc_samples of at least 1")
         if self.mc_layers not in ("head", "all"):
             raise ValueError(f"mc_layers must be 'head' or 'all', got {self.mc_layers!r}")
+        units = frozenset(self.units)
+        if not units and self.every_field & OF_OUTPUTS:
+            units = frozenset({"row"})
+        object.__setattr__(self, "units", units)
 
     @property
     def every_field(self) -> frozenset[str]:
-        """All fields that the model must compute."""
+        """All fields that are read."""
         return self.pool | self.labeled | self.batch
+
+    def of_model(self) -> Needs:
+        """What the model must compute: everything but lengths."""
+        return replace(self, pool=self.pool - {"lengths"}, labeled=self.labeled - {"lengths"})
 
     @property
     def any_pool(self) -> bool:
@@ -115,7 +156,7 @@ class Needs:
 
     def for_labeled(self) -> Needs:
         """The same, asked of the labelled rows."""
-        return Needs(pool=self.labeled, mc_samples=self.mc_samples, mc_layers=self.mc_layers)
+        return Needs(pool=self.labeled, mc_samples=self.mc_samples, mc_layers=self.mc_layers, units=self.units)
 
     def __or__(self, other: Needs) -> Needs:
         """One pass that serves both."""
@@ -126,4 +167,5 @@ class Needs:
             reduce={**self.reduce, **other.reduce},
             mc_samples=max(self.mc_samples, other.mc_samples),
             mc_layers="all" if "all" in (self.mc_layers, other.mc_layers) else "head",
+            units=self.units | other.units,
         )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,7 @@ from tqdm.auto import tqdm
 
 from hfal.errors import count
 from hfal.pool import content_keys
-from hfal.tasks.base import Task
+from hfal.tasks.base import TextTask
 
 logger = logging.getLogger("hfal")
 
@@ -61,17 +64,45 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    @classmethod
+    def empty(cls) -> Tokens:
+        """No rows."""
+        return cls(np.empty(0, np.int32), np.zeros(1, np.int64))
+
+    @classmethod
+    def of(cls, ids: Sequence[Sequence[int]], types: Sequence[Sequence[int]] = ()) -> Tokens:
+        """Of a tokenizer's lists."""
+        offsets = np.concatenate(([0], np.cumsum([len(row) for row in ids]))).astype(np.int64)
+        flat = np.fromiter(chain.from_iterable(ids), np.int32, count=int(offsets[-1]))
+        kinds = np.fromiter(chain.from_iterable(types), np.int8)
+        return cls(flat, offsets, kinds if kinds.any() else None)
+
     @property
     def lengths(self) -> NDArray[np.int64]:
         """[N] tokens of each row."""
         return np.diff(self.offsets)
 
+    @property
+    def units(self) -> NDArray[np.int64]:
+        """[N] outputs of each row: one."""
+        return np.ones(len(self), dtype=np.int64)
+
+    def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where the outputs of these rows are among all: a row has one."""
+        return rows
+
     def take(self, rows: NDArray[np.int64]) -> Tokens:
         """These rows, in this order."""
-        lengths = self.lengths[rows]
-        offsets = np.concatenate(([0], np.cumsum(lengths)))
-        at = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        offsets, at = taken(self.offsets, rows)
         return Tokens(self.ids[at], offsets, None if self.types is None else self.types[at])
+
+    def joined(self, more: Tokens) -> Tokens:
+        """These rows, and then those."""
+        types = None
+        if self.types is not None or more.types is not None:
+            parts = [np.zeros(len(t.ids), np.int8) if t.types is None else t.types for t in (self, more)]
+            types = np.concatenate(parts)
+        return Tokens(np.concatenate((self.ids, more.ids)), joined_offsets(self.offsets, more.offsets), types)
 
     def pad(self, rows: NDArray[np.int64], pad_id: int, side: str = "right") -> dict[str, Tensor]:
         """These rows as the model takes them: `input_ids`, `attention_mask` and, where used, types."""
@@ -88,62 +119,62 @@ class Tokens:
         return {name: torch.from_numpy(values) for name, values in batch.items()}
 
 
+def taken(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of rows that lie end to end: the offsets of these rows taken out, and where their entries are."""
+    lengths = np.diff(offsets)[rows]
+    new = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+    return new, np.repeat(offsets[rows] - new[:-1], lengths) + np.arange(new[-1])
+
+
+def joined_offsets(first: NDArray[np.int64], then: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The offsets of rows laid end to end after others."""
+    return np.concatenate((first, then[1:] + first[-1]))
+
+
 class TokenCache:
     """Tokens by the content of the row: the pool is tokenized once, however its rows are cut and ordered."""
 
-    def __init__(self, tokenizer: Any, task: Task, max_length: int) -> None:
+    def __init__(self, tokenizer: Any, task: TextTask, max_length: int) -> None:
         self.tokenizer = tokenizer
         self.task = task
         self.max_length = max_length
         self._index = KeyIndex()
-        self._tokens = Tokens(np.empty(0, np.int32), np.zeros(1, np.int64))
+        self._tokens = self._none()
+        self._cut = 0
         self._told = False
 
-    def get(self, rows: Dataset) -> Tokens:
+    def get(self, rows: Dataset) -> Any:
         """The tokens of these rows."""
         keys = content_keys(rows, self.task)
         slots = self._index.find(keys)
         if (slots < 0).any():
             new, first = np.unique(keys[slots < 0], return_index=True)
-            self._append(self._tokenize(rows.select(np.flatnonzero(slots < 0)[first])))
+            self._tokens = self._tokens.joined(self._tokenize(rows.select(np.flatnonzero(slots < 0)[first])))
             self._index.add(new)
             slots = self._index.find(keys)
         return self._tokens.take(slots)
 
-    def _append(self, more: Tokens) -> None:
-        old = self._tokens
-        types = None
-        if old.types is not None or more.types is not None:
-            parts = [np.zeros(len(t.ids), np.int8) if t.types is None else t.types for t in (old, more)]
-            types = np.concatenate(parts)
-        offsets = np.concatenate((old.offsets, more.offsets[1:] + old.offsets[-1]))
-        self._tokens = Tokens(np.concatenate((old.ids, more.ids)), offsets, types)
-
-    def _tokenize(self, rows: Dataset) -> Tokens:
-        ids: list[NDArray[np.int32]] = []
-        types: list[NDArray[np.int8]] = []
-        lengths: list[int] = []
-        cut = 0
+    def _tokenize(self, rows: Dataset) -> Any:
+        parts = []
         with tqdm(total=len(rows), desc="tokenizing", unit="row", leave=False, disable=None, delay=2) as bar:
             for batch in rows.iter(TOKENIZE_TOGETHER):
-                encoded = self.tokenizer(
-                    *self.task.tokenizer_inputs(batch), truncation=True, max_length=self.max_length
-                )
-                for row in encoded["input_ids"]:
-                    ids.append(np.asarray(row, dtype=np.int32))
-                    lengths.append(len(row))
-                types.extend(np.asarray(row, dtype=np.int8) for row in encoded.get("token_type_ids", ()))
-                cut += sum(bool(one.overflowing) for one in encoded.encodings or ())
-                bar.update(len(encoded["input_ids"]))
-        self._tell(cut)
-        flat = np.concatenate(types) if types else None
-        return Tokens(
-            np.concatenate(ids) if ids else np.empty(0, np.int32),
-            np.concatenate(([0], np.cumsum(lengths))).astype(np.int64),
-            flat if flat is not None and flat.any() else None,
-        )
+                parts.append(self._encode(batch))
+                bar.update(len(parts[-1]))
+        self._tell()
+        while len(parts) > 1:  # in pairs: each entry is copied log times, not once for each part
+            pairs = itertools.zip_longest(parts[::2], parts[1::2])
+            parts = [one if other is None else one.joined(other) for one, other in pairs]
+        return parts[0]
 
-    def _tell(self, cut: int) -> None:
-        if cut and not self._told:
+    def _none(self) -> Any:
+        return Tokens.empty()
+
+    def _encode(self, batch: dict[str, list[Any]]) -> Any:
+        encoded = self.tokenizer(*self.task.tokenizer_inputs(batch), truncation=True, max_length=self.max_length)
+        self._cut += sum(bool(one.overflowing) for one in encoded.encodings or ())
+        return Tokens.of(encoded["input_ids"], encoded.get("token_type_ids", ()))
+
+    def _tell(self) -> None:
+        if self._cut and not self._told:
             self._told = True
-            logger.warning("%s longer than %d tokens: cut to that length", count(cut, "text"), self.max_length)
+            logger.warning("%s longer than %d tokens: cut to that length", count(self._cut, "text"), self.max_length)

@@ -23,6 +23,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
+from hfal.alignment import WordTokens, model_inputs, unit_values
 from hfal.compute import (
     derive_seed,
     generator_for,
@@ -33,6 +34,7 @@ from hfal.compute import (
     sum_over_processes,
 )
 from hfal.errors import HfalError
+from hfal.functional import Ragged
 from hfal.learners.base import FitReport
 from hfal.tasks.base import Task
 from hfal.tokens import Tokens
@@ -92,30 +94,76 @@ def autocast_for(asked: str) -> Callable[[], contextlib.AbstractContextManager[A
     return lambda: torch.autocast(state().device.type, dtype=kind)
 
 
+class Examples:
+    """What is trained on: tokenized rows, and what each of their outputs should be.
+
+    Sentences of words are cut into windows, each with the words that are read in it; words that the model cannot
+    see are left out.
+
+    Args:
+        tokens: N rows.
+        targets: what `task.targets` made of their labels.
+        pad_id: the tokenizer's padding token.
+        padding_side: where padding goes.
+    """
+
+    def __init__(
+        self, tokens: Tokens | WordTokens, targets: Tensor | Ragged, pad_id: int, padding_side: str = "right"
+    ) -> None:
+        if isinstance(tokens, WordTokens) and isinstance(targets, Ragged):
+            tokens, kept, words = tokens.as_windows()
+            targets = Ragged(targets.values[torch.from_numpy(kept)], torch.from_numpy(words))
+        self.tokens = tokens
+        self.targets = targets
+        self.pad_id = pad_id
+        self.padding_side = padding_side
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def values(self) -> Tensor:
+        """The targets of all outputs, end to end."""
+        return self.targets.values if isinstance(self.targets, Ragged) else self.targets
+
+    def outputs(self, rows: NDArray[np.int64]) -> int:
+        """How many outputs these rows have."""
+        return int(self.tokens.units[rows].sum())
+
+    def losses(
+        self,
+        model: nn.Module,
+        task: Task,
+        rows: NDArray[np.int64],
+        device: torch.device,
+        class_weights: Tensor | None = None,
+        smoothing: float = 0.0,
+    ) -> Tensor:
+        """The loss of each output of these rows."""
+        batch = {k: v.to(device) for k, v in self.tokens.pad(rows, self.pad_id, self.padding_side).items()}
+        logits = unit_values(model(**model_inputs(batch)).logits.float(), batch)
+        wanted = self.values[torch.from_numpy(self.tokens.places(rows))].to(device)
+        return task.loss(logits, wanted, class_weights, smoothing)
+
+
 def train(
     model: PreTrainedModel,
     task: Task,
-    tokens: Tokens,
-    targets: Tensor,
+    examples: Examples,
     config: TrainingConfig,
     *,
     seed: int,
-    pad_id: int,
-    padding_side: str = "right",
-    validation: tuple[Tokens, Tensor] | None = None,
+    validation: Examples | None = None,
     logs: Path | None = None,
 ) -> tuple[PreTrainedModel, FitReport]:
-    """Train a model on tokenized rows.
+    """Train a model on tokenized rows. The loss of a step is the mean over its outputs: rows, or words.
 
     Args:
         model: fresh weights; changed in place.
         task: gives the loss.
-        tokens: N rows.
-        targets: what `task.targets` made of their labels.
+        examples: what to learn.
         config: how.
         seed: of row order and dropout.
-        pad_id: the tokenizer's padding token.
-        padding_side: where padding goes.
         validation: rows that decide on early stopping and the best epoch.
         logs: where trackers write.
 
@@ -123,19 +171,21 @@ def train(
         The model, in evaluation mode on the device, and how it went.
 
     Raises:
-        HfalError: the loss is not finite.
+        HfalError: the loss is not finite, or there is nothing to learn.
     """
+    if not len(examples):
+        raise HfalError("nothing to train on: the tokenizer makes nothing of the words that are labelled")
     if config.early_stopping_patience is not None and validation is None:
         raise HfalError("early_stopping_patience needs validation rows")
     accelerator = _accelerator(config, logs)
     optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.learning_rate)
-    batch_size = min(len(tokens), config.per_device_train_batch_size * config.gradient_accumulation_steps)
-    steps_per_epoch = math.ceil(len(tokens) / batch_size)
+    batch_size = min(len(examples), config.per_device_train_batch_size * config.gradient_accumulation_steps)
+    steps_per_epoch = math.ceil(len(examples) / batch_size)
     epochs = max(config.num_train_epochs, math.ceil(config.min_steps / steps_per_epoch))
     steps = epochs * steps_per_epoch
     wrapped, optimizer = accelerator.prepare(model, optimizer)
     schedule = LambdaLR(optimizer, _linear(steps, config.warmup_ratio))
-    weights = _class_weights(task, targets, accelerator.device) if config.class_weights else None
+    weights = _class_weights(task, examples.values, accelerator.device) if config.class_weights else None
     stopper = _Best(config.early_stopping_patience)
     losses: list[float] = []
     step = 0
@@ -153,21 +203,8 @@ def train(
         for epoch in range(epochs):
             wrapped.train()
             losses = []
-            for rows in _epoch(len(tokens), batch_size, seed, epoch):
-                loss = _step(
-                    accelerator,
-                    wrapped,
-                    task,
-                    tokens,
-                    targets,
-                    rows,
-                    config,
-                    weights,
-                    seed,
-                    step,
-                    pad_id,
-                    padding_side,
-                )
+            for rows in _epoch(len(examples), batch_size, seed, epoch):
+                loss = _step(accelerator, wrapped, task, examples, rows, config, weights, seed, step)
                 if not math.isfinite(loss):
                     raise HfalError(
                         f"the training loss is {loss} at step {step + 1} of {steps}: lower learning_rate "
@@ -185,7 +222,7 @@ def train(
                 if config.log_with:
                     accelerator.log({"train/loss": loss, "train/learning_rate": schedule.get_last_lr()[0]}, step)
             if validation is not None:
-                value = _validation_loss(wrapped, task, *validation, pad_id, padding_side, accelerator.device)
+                value = _validation_loss(wrapped, task, validation, accelerator.device)
                 if stopper.seen(value, epoch, model):
                     break
     if config.log_with:
@@ -214,32 +251,28 @@ def _step(
     accelerator: Accelerator,
     model: nn.Module,
     task: Task,
-    tokens: Tokens,
-    targets: Tensor,
+    examples: Examples,
     rows: NDArray[np.int64],
     config: TrainingConfig,
     class_weights: Tensor | None,
     seed: int,
     step: int,
-    pad_id: int,
-    padding_side: str,
 ) -> float:
-    """Forward and backward over the micro-batches of one step; the mean loss of its rows."""
+    """Forward and backward over the micro-batches of one step; the mean loss of its outputs."""
     processes = state().num_processes
     chunks = np.array_split(rows, min(config.gradient_accumulation_steps, len(rows)))
     turns = math.ceil(len(chunks) / processes)
+    outputs = examples.outputs(rows)
     total = torch.zeros(1)
     for turn in range(turns):
         number = turn * processes + state().process_index
-        chunk = chunks[number] if number < len(chunks) else rows[:1]  # a filler of no weight keeps step
-        share = len(chunk) / len(rows) if number < len(chunks) else 0.0
+        filler = number >= len(chunks)  # of no weight, so that every process keeps step
+        chunk = rows[:1] if filler else chunks[number]
         torch.manual_seed(derive_seed(seed, step, number))
-        batch = {k: v.to(accelerator.device) for k, v in tokens.pad(chunk, pad_id, padding_side).items()}
         last = turn == turns - 1
         with contextlib.nullcontext() if last else accelerator.no_sync(model):
-            logits = model(**batch).logits.float()
-            loss = task.loss(logits, targets[chunk].to(accelerator.device), class_weights, config.label_smoothing)
-            weighted = loss.mean() * share
+            losses = examples.losses(model, task, chunk, accelerator.device, class_weights, config.label_smoothing)
+            weighted = losses.sum() * (0.0 if filler else 1 / outputs)
             accelerator.backward(weighted * processes)  # processes are averaged; a step's loss is a sum
         total += weighted.detach().cpu()
     return float(sum_over_processes(total))
@@ -303,20 +336,10 @@ class _Best:
 
 
 @torch.inference_mode()
-def _validation_loss(
-    model: nn.Module,
-    task: Task,
-    tokens: Tokens,
-    targets: Tensor,
-    pad_id: int,
-    padding_side: str,
-    device: torch.device,
-) -> float:
+def _validation_loss(model: nn.Module, task: Task, examples: Examples, device: torch.device) -> float:
     model.eval()
     total = 0.0
-    for start in range(0, len(tokens), 32):
-        rows = np.arange(start, min(start + 32, len(tokens)))
-        batch = {name: value.to(device) for name, value in tokens.pad(rows, pad_id, padding_side).items()}
-        loss = task.loss(model(**batch).logits.float(), targets[rows].to(device), None, 0.0)
-        total += float(loss.sum())
-    return total / len(tokens)
+    for start in range(0, len(examples), 32):
+        rows = np.arange(start, min(start + 32, len(examples)))
+        total += float(examples.losses(model, task, rows, device).sum())
+    return total / max(1, len(examples.values))

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Value
+from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+settings.register_profile("hfal", deadline=None)  # a busy machine is not a failure
+settings.load_profile("hfal")
 
 NAMES = ["bad", "fine", "good"]
 WORDS = {

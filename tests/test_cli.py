@@ -120,7 +120,7 @@ def test_running_again_changes_nothing_and_a_raised_budget_goes_on(project, tmp_
 def test_status_tells_what_is_spent(project):
     done = hfal("status", project[0] / "run")
     assert done.returncode == 0
-    assert "30 of 30 of the budget spent" in done.stdout
+    assert "spent     30 of 30 labels" in done.stdout
     assert "macro-F1 0." in done.stdout
     missing = hfal("status", project[0] / "nowhere")
     assert missing.returncode == 2
@@ -235,7 +235,7 @@ def test_texts_that_are_missing_blank_odd_or_long(project, tmp_path):
         "--set",
         "pool.skip_empty=true",
     )
-    assert left_out.returncode == 0 and "1 row without text left out" in left_out.stderr
+    assert left_out.returncode == 0 and "1 row left out" in left_out.stderr
 
 
 def test_the_model_of_a_fine_tuning_run_loads_with_plain_transformers(project, tmp_path):

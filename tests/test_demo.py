@@ -60,7 +60,7 @@ def test_choosing_beats_chance_on_real_tweets(tweets):
         for name, options in (("hfal", {}), ("random", {"strategy": "random", "start": "random"})):
             run = ActiveLearner(pool.copy(), learner, test=test, budget=140, batch_size=20, seed=seed, **options)
             curve = Curve.of(run.run(), "macro_f1")
-            areas[name].append(area_under_curve(curve.labels, curve.scores))
+            areas[name].append(area_under_curve(curve))
     assert np.mean(areas["hfal"]) > np.mean(areas["random"])
     assert np.mean(areas["random"]) > 0.5
     assert torch.get_default_dtype() == torch.float32

@@ -10,13 +10,14 @@ import pytest
 ROOT = Path(__file__).parent.parent / "hfal"
 LAYERS = [
     {"errors", "functional"},
-    {"signals", "compute", "files", "demo"},
-    {"strategies"},
-    {"tasks", "budget"},
+    {"signals", "compute", "files", "conll"},
+    {"strategies", "demo", "linear"},
+    {"tasks"},
     {"pool", "dropout"},
-    {"tokens", "oracles", "rounds"},
+    {"tokens", "oracles", "rounds", "budget"},
+    {"alignment"},
     {"inference", "models"},
-    {"probe", "embeddings"},
+    {"frozen", "probe", "embeddings"},
     {"learners", "training"},
     {"loop", "evaluation"},
     {"config"},
@@ -72,6 +73,7 @@ def test_functional_stands_alone():
                 "hfal",
                 "__future__",
                 "collections",
+                "dataclasses",
                 "math",
             }
 

@@ -86,7 +86,7 @@ def test_reductions_keep_one_number_a_row(cache, rows):
     needs = Needs(batch=frozenset({"logits"}), reduce={"first": lambda batch: batch.get("logits")[:, 0]})
     tokens = cache.get(rows)
     found = run_pass(
-        forward, tokens, pad_id=0, padding_side="right", budget=64, device=CPU, finish=reducer(needs, False)
+        forward, tokens, pad_id=0, padding_side="right", budget=64, device=CPU, finish=reducer(needs, TASK)
     )
     assert set(found) == {"reduce:first"}
     assert found["reduce:first"].shape == (120,)
@@ -99,7 +99,7 @@ def test_reductions_keep_one_number_a_row(cache, rows):
             padding_side="right",
             budget=64,
             device=CPU,
-            finish=reducer(wrong, False),
+            finish=reducer(wrong, TASK),
         )
 
 

@@ -6,6 +6,7 @@ without one, from a generator seeded with 0, so that the same call gives the sam
 """
 
 from hfal.functional.bayesian import bald, mean_std
+from hfal.functional.decoding import Legal, n_best, viterbi
 from hfal.functional.diversity import (
     kcenter_greedy,
     kmeans,
@@ -15,10 +16,22 @@ from hfal.functional.diversity import (
     typiclust,
 )
 from hfal.functional.gradients import badge
+from hfal.functional.ragged import Ragged, mean_words, reduce_words
 from hfal.functional.select import top_k
+from hfal.functional.sequences import (
+    mnlp,
+    sequence_entropy,
+    token_bald,
+    token_disagreement,
+    token_entropy,
+    token_least_confidence,
+    token_margin,
+)
 from hfal.functional.uncertainty import entropy, least_confidence, margin, variation_ratio
 
 __all__ = [
+    "Legal",
+    "Ragged",
     "badge",
     "bald",
     "entropy",
@@ -29,8 +42,19 @@ __all__ = [
     "least_confidence",
     "margin",
     "mean_std",
+    "mean_words",
+    "mnlp",
+    "n_best",
+    "reduce_words",
+    "sequence_entropy",
+    "token_bald",
+    "token_disagreement",
+    "token_entropy",
+    "token_least_confidence",
+    "token_margin",
     "top_k",
     "typicality",
     "typiclust",
     "variation_ratio",
+    "viterbi",
 ]

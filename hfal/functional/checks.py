@@ -76,6 +76,21 @@ def check_matrix(matrix: Tensor, name: str = "embeddings") -> Tensor:
     return matrix
 
 
+def check_weights(weights: Tensor | None, rows: int) -> Tensor | None:
+    """`[N]` as float32, finite and above 0; None stays None."""
+    if weights is None:
+        return None
+    if not isinstance(weights, Tensor) or weights.shape != (rows,):
+        got = list(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
+        raise ValueError(f"weights must be a tensor of shape [{rows}], got {got}")
+    bad = ~(torch.isfinite(weights) & (weights > 0))
+    if bool(bad.any()):
+        raise ValueError(
+            f"weights must be finite and above 0; they are not in {describe_rows(bad.nonzero().flatten())}"
+        )
+    return weights.float()
+
+
 def squared_norms(matrix: Tensor, name: str = "embeddings") -> Tensor:
     """`[N]` float32 squared lengths of the rows of `[N, D]`, read in chunks.
 

@@ -14,6 +14,7 @@ from hfal.functional.checks import (
     CHUNK,
     check_matrix,
     check_size,
+    check_weights,
     generator_or_default,
     inner_products,
     randint,
@@ -30,6 +31,7 @@ def kcenter_greedy(
     size: int,
     centers: Tensor | None = None,
     generator: torch.Generator | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Farthest-first traversal: each pick is the row farthest from all centres and earlier picks.
 
@@ -42,6 +44,7 @@ def kcenter_greedy(
         size: rows wanted; all N where there are fewer.
         centers: [M, D] rows that are covered already. Without any, the first pick is drawn by the generator.
         generator: draws the first pick and breaks ties.
+        weights: [N] above 0, by which squared distances are multiplied (1 / cost: the farthest per cost).
 
     Returns:
         [min(size, N)] int64 positions in order of choice, without repeats.
@@ -50,6 +53,7 @@ def kcenter_greedy(
         ValueError: wrong shapes, or a value that is not finite.
     """
     norms = squared_norms(embeddings)
+    weights = check_weights(weights, len(embeddings))
     generator = generator_or_default(generator)
     total = len(embeddings)
     size = min(check_size(size), total)
@@ -60,17 +64,18 @@ def kcenter_greedy(
         check_matrix(centers, "centers")
         if centers.shape[1] != embeddings.shape[1]:
             raise ValueError(f"centers have {centers.shape[1]} dimensions, embeddings {embeddings.shape[1]}")
-        _shrink(nearest, embeddings, norms, centers)
+        _shrink(nearest, embeddings, norms, centers, weights)
     elif size:
         picks = pending = [randint(total, generator)]
     while len(picks) < size:
         if pending:
-            _shrink(nearest, embeddings, norms, embeddings[pending])
+            _shrink(nearest, embeddings, norms, embeddings[pending], weights)
         nearest[picks] = -1
         buffered = min(total, max(1024, 16 * (size - len(picks))))
         buffer = torch.topk(nearest, buffered).indices
         outside = float(nearest[buffer[-1]]) if buffered < total else -1.0
-        found = _walk_buffer(embeddings[buffer].float(), nearest[buffer], outside, size - len(picks), generator)
+        inside = nearest[buffer], None if weights is None else weights[buffer]
+        found = _walk_buffer(embeddings[buffer].float(), *inside, outside, size - len(picks), generator)
         pending = buffer[found].tolist()
         if not pending:  # a tie that reaches beyond the buffer
             tied = (nearest == nearest.max()).nonzero().flatten()
@@ -79,7 +84,9 @@ def kcenter_greedy(
     return torch.tensor(picks, dtype=torch.int64)
 
 
-def _walk_buffer(rows: Tensor, nearest: Tensor, outside: float, size: int, generator: torch.Generator) -> list[int]:
+def _walk_buffer(
+    rows: Tensor, nearest: Tensor, weights: Tensor | None, outside: float, size: int, generator: torch.Generator
+) -> list[int]:
     """Greedy picks inside the buffer for as long as one lies farther than everything outside it."""
     found: list[int] = []
     while len(found) < size:
@@ -89,20 +96,24 @@ def _walk_buffer(rows: Tensor, nearest: Tensor, outside: float, size: int, gener
         tied = (nearest == farthest).nonzero().flatten()
         pick = int(tied[randint(len(tied), generator)]) if len(tied) > 1 else int(tied)
         found.append(pick)
-        nearest = torch.minimum(nearest, (rows - rows[pick]).square_().sum(1))
+        distance = (rows - rows[pick]).square_().sum(1)
+        nearest = torch.minimum(nearest, distance if weights is None else distance.mul_(weights))
         nearest[found] = -1
     return found
 
 
-def _shrink(nearest: Tensor, embeddings: Tensor, norms: Tensor, centers: Tensor) -> None:
-    """nearest = min(nearest, distance to any centre), one read of the matrix, in place."""
+def _shrink(nearest: Tensor, embeddings: Tensor, norms: Tensor, centers: Tensor, weights: Tensor | None = None) -> None:
+    """nearest = min(nearest, weighted distance to any centre), one read of the matrix, in place."""
     step = max(1, min(CHUNK, 2**23 // len(centers)))
     centers = centers.float()
     center_norms = squared_norms(centers, "centers")
     for start in range(0, len(embeddings), step):
         chunk = slice(start, start + step)
         closest = torch.addmm(center_norms, embeddings[chunk].float(), centers.T, alpha=-2).amin(1)
-        torch.minimum(nearest[chunk], closest.add_(norms[chunk]).clamp_min_(0), out=nearest[chunk])
+        closest.add_(norms[chunk]).clamp_min_(0)
+        if weights is not None:
+            closest.mul_(weights[chunk])
+        torch.minimum(nearest[chunk], closest, out=nearest[chunk])
 
 
 def d2_sampling(
@@ -110,6 +121,7 @@ def d2_sampling(
     distance_to: Callable[[int], Tensor],
     size: int,
     generator: torch.Generator | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """k-means++ seeding (Arthur and Vassilvitskii 2007) over any squared distance.
 
@@ -119,6 +131,7 @@ def d2_sampling(
         size: rows wanted, at most N.
         generator: draws each further pick with probability proportional to its squared distance to the
             nearest pick; evenly among the rest once all distances are 0.
+        weights: [N] above 0, by which that probability is multiplied.
 
     Returns:
         [size] int64 positions in order of choice, without repeats.
@@ -128,10 +141,9 @@ def d2_sampling(
     nearest = distance_to(first).clamp_min_(0)
     while len(picks) < size:
         nearest[picks[-1]] = 0
-        mass = torch.cumsum(nearest, 0, dtype=torch.float64)
+        mass = torch.cumsum(nearest if weights is None else nearest * weights, 0, dtype=torch.float64)
         if float(mass[-1]) > 0:
-            draw = torch.rand(1, generator=generator, dtype=torch.float64).to(mass.device) * mass[-1]
-            pick = int(torch.searchsorted(mass, draw, right=True).clamp_max_(len(mass) - 1))
+            pick = _draw_from(mass, generator)
         else:
             free = torch.ones(len(nearest), dtype=torch.bool)
             free[picks] = False
@@ -144,13 +156,27 @@ def d2_sampling(
     return torch.tensor(picks, dtype=torch.int64)
 
 
-def kmeans_pp(embeddings: Tensor, size: int, generator: torch.Generator | None = None) -> Tensor:
+def _draw(weights: Tensor, generator: torch.Generator) -> int:
+    """A position with probability proportional to its weight."""
+    return _draw_from(torch.cumsum(weights, 0, dtype=torch.float64), generator)
+
+
+def _draw_from(mass: Tensor, generator: torch.Generator) -> int:
+    """A position from cumulated weights."""
+    draw = torch.rand(1, generator=generator, dtype=torch.float64).to(mass.device) * mass[-1]
+    return int(torch.searchsorted(mass, draw, right=True).clamp_max_(len(mass) - 1))
+
+
+def kmeans_pp(
+    embeddings: Tensor, size: int, generator: torch.Generator | None = None, weights: Tensor | None = None
+) -> Tensor:
     """Rows drawn by k-means++ (Arthur and Vassilvitskii 2007): the first evenly, the others by distance.
 
     Args:
         embeddings: [N, D].
         size: rows wanted; all N where there are fewer.
         generator: draws the picks.
+        weights: [N] above 0, by which the probability of a row is multiplied.
 
     Returns:
         [min(size, N)] int64 positions in order of choice, without repeats.
@@ -159,6 +185,7 @@ def kmeans_pp(embeddings: Tensor, size: int, generator: torch.Generator | None =
         ValueError: wrong shape, or a value that is not finite.
     """
     norms = squared_norms(embeddings)
+    weights = check_weights(weights, len(embeddings))
     generator = generator_or_default(generator)
     size = min(check_size(size), len(embeddings))
     if size == 0:
@@ -167,11 +194,16 @@ def kmeans_pp(embeddings: Tensor, size: int, generator: torch.Generator | None =
     def distance_to(row: int) -> Tensor:
         return inner_products(embeddings, embeddings[row]).mul_(-2).add_(norms).add_(norms[row])
 
-    return d2_sampling(randint(len(embeddings), generator), distance_to, size, generator)
+    first = randint(len(embeddings), generator) if weights is None else _draw(weights, generator)
+    return d2_sampling(first, distance_to, size, generator, weights)
 
 
 def kmeans(
-    embeddings: Tensor, clusters: int, generator: torch.Generator | None = None, iterations: int = 25
+    embeddings: Tensor,
+    clusters: int,
+    generator: torch.Generator | None = None,
+    iterations: int = 25,
+    weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Lloyd's k-means from a k-means++ start (Lloyd 1982; Arthur and Vassilvitskii 2007).
 
@@ -180,6 +212,7 @@ def kmeans(
         clusters: wanted, at most N.
         generator: draws the start (and, above 256 rows per cluster, the rows that the fit uses).
         iterations: at most this many; fewer where the assignment settles.
+        weights: [N] above 0, how much a row pulls its centroid (Zhdanov 2019); all the same where not given.
 
     Returns:
         centroids [clusters, D] float32 and the cluster of each row, [N] int64. A cluster that loses all its
@@ -192,18 +225,20 @@ def kmeans(
     generator = generator_or_default(generator)
     if not 1 <= check_size(clusters, "clusters") <= len(embeddings):
         raise ValueError(f"clusters must be between 1 and the {len(embeddings)} rows; got {clusters}")
-    points = embeddings
+    points, weights = embeddings, check_weights(weights, len(embeddings))
     if len(embeddings) > POINTS_PER_CENTROID * clusters:
         sample = torch.randperm(len(embeddings), generator=generator)[: POINTS_PER_CENTROID * clusters]
-        points = embeddings[sample.sort().values]
+        sample = sample.sort().values
+        points, weights = embeddings[sample], None if weights is None else weights[sample]
     points = points.float()
-    centroids = points[kmeans_pp(points, clusters, generator)].clone()
+    pull = points if weights is None else points * weights[:, None]
+    centroids = points[kmeans_pp(points, clusters, generator, weights)].clone()
     assigned = _assign(points, centroids)[0]
     for _ in range(iterations):
-        sums = torch.zeros_like(centroids).index_add_(0, assigned, points)
-        counts = torch.bincount(assigned, minlength=clusters)
+        sums = torch.zeros_like(centroids).index_add_(0, assigned, pull)
+        counts = torch.bincount(assigned, weights, minlength=clusters)
         filled = counts > 0
-        centroids[filled] = sums[filled] / counts[filled, None]
+        centroids[filled] = sums[filled] / counts[filled, None].float()
         before, assigned = assigned, _assign(points, centroids)[0]
         if torch.equal(before, assigned):
             break
@@ -224,7 +259,9 @@ def _assign(embeddings: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
     return assigned, distance
 
 
-def kmeans_pick(embeddings: Tensor, size: int, generator: torch.Generator | None = None) -> Tensor:
+def kmeans_pick(
+    embeddings: Tensor, size: int, generator: torch.Generator | None = None, weights: Tensor | None = None
+) -> Tensor:
     """The row nearest to each centroid of a k-means with `size` clusters (as in Zhdanov 2019, unweighted).
 
     Where clusters stay empty or share a row, the rest is filled with the rows farthest from those picked.
@@ -233,6 +270,7 @@ def kmeans_pick(embeddings: Tensor, size: int, generator: torch.Generator | None
         embeddings: [N, D].
         size: rows wanted; all N where there are fewer.
         generator: draws the start of k-means and breaks ties.
+        weights: [N] above 0, how much a row pulls its centroid.
 
     Returns:
         [min(size, N)] int64 positions, largest cluster first, without repeats.
@@ -245,14 +283,14 @@ def kmeans_pick(embeddings: Tensor, size: int, generator: torch.Generator | None
     size = min(check_size(size), len(embeddings))
     if size == 0:
         return torch.empty(0, dtype=torch.int64)
-    centroids, assigned = kmeans(embeddings, size, generator)
+    centroids, assigned = kmeans(embeddings, size, generator, weights=weights)
     counts = torch.bincount(assigned, minlength=size)
     distance = _distance_to_own_centroid(embeddings, centroids, assigned)
     picks: list[int] = []
     for cluster in torch.argsort(counts, descending=True, stable=True)[: int((counts > 0).sum())].tolist():
         members = (assigned == cluster).nonzero().flatten()
         picks.append(int(members[top_k(-distance[members], 1, generator)]))
-    return _fill(embeddings, picks, size, generator)
+    return _fill(embeddings, picks, size, generator, weights)
 
 
 def _distance_to_own_centroid(embeddings: Tensor, centroids: Tensor, assigned: Tensor) -> Tensor:
@@ -263,7 +301,9 @@ def _distance_to_own_centroid(embeddings: Tensor, centroids: Tensor, assigned: T
     return distance
 
 
-def _fill(embeddings: Tensor, picks: list[int], size: int, generator: torch.Generator) -> Tensor:
+def _fill(
+    embeddings: Tensor, picks: list[int], size: int, generator: torch.Generator, weights: Tensor | None
+) -> Tensor:
     """Picks, brought to `size` with the rows farthest from them."""
     chosen = torch.tensor(picks, dtype=torch.int64)
     if len(picks) == size:
@@ -271,7 +311,8 @@ def _fill(embeddings: Tensor, picks: list[int], size: int, generator: torch.Gene
     free = torch.ones(len(embeddings), dtype=torch.bool)
     free[chosen] = False
     rest = free.nonzero().flatten()
-    more = kcenter_greedy(embeddings[rest], size - len(picks), embeddings[chosen], generator)
+    left = None if weights is None else weights[rest]
+    more = kcenter_greedy(embeddings[rest], size - len(picks), embeddings[chosen], generator, left)
     return torch.cat((chosen, rest[more]))
 
 
@@ -314,6 +355,7 @@ def typiclust(
     neighbours: int = 20,
     max_clusters: int = 500,
     min_cluster_size: int = 5,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """The most typical row of each of the largest uncovered clusters (TypiClust; Hacohen et al. 2022).
 
@@ -329,6 +371,7 @@ def typiclust(
         neighbours: at most, for the typicality within a cluster.
         max_clusters: bound on the number of clusters.
         min_cluster_size: smaller clusters are used only when no other is left.
+        weights: [N] above 0, by which typicality is multiplied.
 
     Returns:
         [min(size, N)] int64 positions in order of choice, without repeats.
@@ -348,7 +391,8 @@ def typiclust(
     picked = torch.zeros(clusters, dtype=torch.int64)
     if labeled is not None and covered:
         picked += torch.bincount(_assign(check_matrix(labeled, "labeled"), centroids)[0], minlength=clusters)
-    return _typical_rows(embeddings, assigned, picked, size, neighbours, min_cluster_size, generator)
+    weights = check_weights(weights, total)
+    return _typical_rows(embeddings, assigned, picked, size, neighbours, min_cluster_size, generator, weights)
 
 
 def _typical_rows(
@@ -359,6 +403,7 @@ def _typical_rows(
     neighbours: int,
     min_cluster_size: int,
     generator: torch.Generator,
+    weights: Tensor | None,
 ) -> Tensor:
     members = {c: (assigned == c).nonzero().flatten() for c in range(len(picked)) if bool((assigned == c).any())}
     ranked: dict[int, list[int]] = {}  # the rows of a cluster, most typical first, once it is asked for
@@ -370,6 +415,8 @@ def _typical_rows(
         if cluster not in ranked:
             rows = members[cluster]
             scores = typicality(embeddings[rows], neighbours)
+            if weights is not None:
+                scores = scores * weights[rows]
             ranked[cluster] = rows[top_k(scores, len(rows), generator)].tolist()[: size + 1]
         picks.append(ranked[cluster].pop(0))
         labelled[cluster] += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hfal.functional.checks import check_logits, check_size, inner_products, squared_norms
+from hfal.functional.checks import check_logits, check_size, check_weights, inner_products, squared_norms
 from hfal.functional.diversity import d2_sampling
 from hfal.functional.select import top_k
 
@@ -17,6 +17,7 @@ def badge(
     generator: torch.Generator | None = None,
     *,
     multi_label: bool = False,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """k-means++ picks among gradient embeddings (BADGE; Ash et al. 2020, algorithm 1).
 
@@ -32,6 +33,7 @@ def badge(
         size: rows wanted; all N where there are fewer.
         generator: draws the picks.
         multi_label: the C outputs are independent yes/no decisions: `a = sigmoid(z) - [z > 0]`.
+        weights: [N] above 0, by which the probability of a row is multiplied.
 
     Returns:
         [min(size, N)] int64 positions in order of choice, without repeats.
@@ -52,8 +54,9 @@ def badge(
         shared = inner_products(embeddings, embeddings[row]).mul_(factors @ factors[row])
         return shared.mul_(-2).add_(norms).add_(norms[row])
 
-    first = int(top_k(norms, 1, generator))
-    return d2_sampling(first, distance_to, size, generator)
+    weights = check_weights(weights, len(embeddings))
+    first = int(top_k(norms if weights is None else norms * weights, 1, generator))
+    return d2_sampling(first, distance_to, size, generator, weights)
 
 
 def gradient_factors(logits: Tensor, *, multi_label: bool = False) -> Tensor:

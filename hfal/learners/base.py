@@ -68,3 +68,14 @@ class Learner(Protocol):
     def describe(self) -> dict[str, Any]:
         """The learner as configuration."""
         ...
+
+
+def evaluate(learner: Learner, task: Task, rows: Dataset) -> dict[str, Any]:
+    """The task's metrics on rows with encoded `labels`, from one pass."""
+    seen = learner.signals(rows, Needs(pool=frozenset({"logits"}), units=unit_of(task)))
+    return task.metrics(seen.logits, rows["labels"])
+
+
+def unit_of(task: Task) -> frozenset[str]:
+    """What has an output of the model."""
+    return frozenset({"word" if task.per_word else "row"})

@@ -5,29 +5,33 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import transformers
 from datasets import Dataset
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
+from hfal.alignment import token_cache
 from hfal.compute import derive_seed, own_randomness, state
 from hfal.errors import HfalError
 from hfal.inference import as_signals, reducer, run_pass, token_budget
-from hfal.learners.base import FitReport
-from hfal.models import POOLINGS, load_classifier, load_tokenizer, max_length_of
-from hfal.probe import Probe
+from hfal.learners.base import FitReport, evaluate
+from hfal.models import POOLINGS, check_pooling, load_classifier, load_tokenizer, max_length_of
+from hfal.probe import Probe, WordProbe
 from hfal.signals import Needs, Signals
 from hfal.tasks.base import Task
-from hfal.tokens import TokenCache
-from hfal.training import TrainingConfig, autocast_for, train
+from hfal.training import Examples, TrainingConfig, autocast_for, train
 
 
 class FineTune:
-    """Any encoder of `AutoModelForSequenceClassification`, trained anew on all labels in each round.
+    """Any encoder of `AutoModelForSequenceClassification` (for words, `AutoModelForTokenClassification`), trained
+    anew on all labels in each round.
 
     Args:
         model: a Hub name, a folder, or a demo asset (`demo/minilm`).
         config: how to train.
-        max_length: tokens a text may have; the model's own limit where it is lower. Longer texts are cut.
-        pooling: "mean" or "cls": what strategies see as embeddings.
+        max_length: tokens a text may have; the model's own limit where it is lower. Longer texts are cut, longer
+            lists of words read in windows.
+        pooling: "mean", "cls", or for words "entities" (weighted by the probability of being one): what
+            strategies see as embeddings.
         pad_token: for tokenizers that have none.
         trust_remote_code: run code that comes with the model. Off, and only ever on by your own word.
     """
@@ -68,17 +72,19 @@ class FineTune:
         self.task = task
         self.seed = seed
         self.cache = cache
-        self.tokenizer = load_tokenizer(self.name, trust_remote_code=self.trust_remote_code, pad_token=self.pad_token)
+        check_pooling(self.pooling, task)
+        self.tokenizer = load_tokenizer(
+            self.name, trust_remote_code=self.trust_remote_code, pad_token=self.pad_token, of_words=task.per_word
+        )
         self._model, self._trained = self._fresh(), False
         length = max_length_of(self._model, self.tokenizer, self.max_length)
-        self.tokens = TokenCache(self.tokenizer, task, length)
+        self.tokens = token_cache(self.tokenizer, task, length)
 
     def _fresh(self) -> PreTrainedModel:
         with own_randomness(derive_seed("head", self.seed)):  # the new head is the same in every round
             return load_classifier(
                 self.name,
-                self.task.names,
-                multi_label=self.task.multi_label,
+                self.task,
                 trust_remote_code=self.trust_remote_code,
                 pad_token_id=self.tokenizer.pad_token_id,
             )
@@ -92,23 +98,25 @@ class FineTune:
 
     def fit(self, train_rows: Dataset, validation: Dataset | None = None) -> FitReport:
         """See `Learner.fit`."""
-        held_out = None
-        if validation is not None:
-            held_out = (self.tokens.get(validation), self.task.targets(validation["labels"]))
         model, report = train(
             self._fresh(),
             self.task,
-            self.tokens.get(train_rows),
-            self.task.targets(train_rows["labels"]),
+            self._examples(train_rows),
             self.config,
             seed=derive_seed("train", self.seed, len(train_rows)),
-            pad_id=self.tokenizer.pad_token_id,
-            padding_side=self.tokenizer.padding_side,
-            validation=held_out,
+            validation=None if validation is None else self._examples(validation),
             logs=None if self.cache is None else self.cache.parent / "logs",
         )
         self._model, self._trained = model, True
         return report
+
+    def _examples(self, rows: Dataset) -> Examples:
+        return Examples(
+            self.tokens.get(rows),
+            self.task.targets(rows["labels"]),
+            self.tokenizer.pad_token_id,
+            self.tokenizer.padding_side,
+        )
 
     def signals(self, rows: Dataset, needs: Needs) -> Signals:
         """See `Learner.signals`."""
@@ -117,29 +125,33 @@ class FineTune:
         if not self._trained and needs.every_field - {"embeddings"}:
             raise HfalError("before the first labels only embeddings can be had: start with typiclust or random")
         model = self._model.to(state().device)
-        probe = Probe(
+        budget = token_budget(model.config.hidden_size, state().device)
+        options: dict[str, Any] = {}
+        if self.task.per_word:
+            options = {"outside": self.task.outside, "together": budget}  # type: ignore[attr-defined]
+        probe = (WordProbe if self.task.per_word else Probe)(
             model,
             needs,
-            pooling=self.pooling,
+            pooling=self.pooling if self._trained else "mean",
             seed=derive_seed("mc", self.seed),
             precision=autocast_for(self.config.mixed_precision),
+            **options,
         )
         outputs = run_pass(
             probe,
             self.tokens.get(rows),
             pad_id=self.tokenizer.pad_token_id,
             padding_side=self.tokenizer.padding_side,
-            budget=token_budget(model.config.hidden_size, state().device),
+            budget=budget,
             device=state().device,
-            finish=reducer(needs, self.task.multi_label),
+            finish=reducer(needs, self.task),
             scratch=self.cache,
         )
-        return as_signals(outputs, self.task.multi_label)
+        return as_signals(outputs, self.task)
 
     def evaluate(self, rows: Dataset) -> dict[str, Any]:
         """See `Learner.evaluate`."""
-        logits = self.signals(rows, Needs(pool=frozenset({"logits"}))).get("logits")
-        return self.task.metrics(logits, rows["labels"])
+        return evaluate(self, self.task, rows)
 
     def save(self, folder: Path) -> None:
         """See `Learner.save`."""
@@ -148,5 +160,5 @@ class FineTune:
 
     def load(self, folder: Path) -> None:
         """See `Learner.load`."""
-        loaded = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
+        loaded = getattr(transformers, self.task.auto_model).from_pretrained(folder, use_safetensors=True)
         self._model, self._trained = loaded.eval(), True

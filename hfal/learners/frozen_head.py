@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +15,43 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hfal.alignment import token_cache
 from hfal.compute import derive_seed
 from hfal.dropout import dropout_mask
 from hfal.embeddings import EmbeddingStore
 from hfal.errors import HfalError
+from hfal.frozen import FrozenHeadConfig, FrozenHeadModel, FrozenWordHeadModel, cut_layers
+from hfal.functional import Ragged
 from hfal.inference import Outputs, allocate, as_signals, reducer
-from hfal.learners.base import FitReport
+from hfal.learners.base import FitReport, evaluate
 from hfal.learners.fine_tune import FineTune
+from hfal.linear import ABSENT_WEIGHT, fit_softmax, frequency_weights
 from hfal.models import (
     POOLINGS,
-    FrozenHeadConfig,
-    FrozenHeadModel,
+    check_pooling,
+    label_config,
     load_encoder,
     load_tokenizer,
     max_length_of,
+    problem_type,
 )
+from hfal.probe import word_outputs
 from hfal.signals import Needs, Signals
 from hfal.tasks.base import Task
-from hfal.tokens import TokenCache
 from hfal.training import TrainingConfig
 
 logger = logging.getLogger("hfal")
 
-ROWS_TOGETHER = 16_384
-ABSENT_WEIGHT = 0.1
-"""Weight of the pseudo-row that stands for a class without labels: enough for a finite, low score."""
+TOGETHER = 65_536
+"""Embeddings (of rows or words) that are scored at once."""
+HELD = 262_144
+"""Embeddings of labelled words that are held in memory while the head is fitted; more are read each time."""
+WORD_POWER = 0.25
+"""Where most words are outside of any entity, classes are weighed by their inverse frequency to this power."""
+
+Slots = NDArray[np.int64]
+Head = tuple[NDArray[np.float64], NDArray[np.float64], int]
+"""Weights [C, D], biases [C], steps."""
 
 
 class FrozenHead:
@@ -48,11 +62,16 @@ class FrozenHead:
     Args:
         model: a Hub name, a folder, or a demo asset (`demo/minilm`).
         C: inverse strength of the L2 penalty on the head's weights, as in scikit-learn.
-        class_weights: "balanced" weighs each class by the inverse of its frequency among the labels.
-        pooling: "mean" or "cls".
+        class_weights: "balanced" weighs each class by the inverse of its frequency among the labels, a number by
+            that to a power (0 or None for none). "auto" is 0 for rows and 0.25 for words, most of which are no entity.
+        pooling: "mean", "cls", or for words "entities" (weighted by the probability of being one): what
+            strategies see as embeddings; for rows, what the head reads too.
         normalize: scale embeddings to length 1.
         head_dropout: share of the features dropped in Monte Carlo samples.
-        max_length: tokens a text may have; the model's own limit where it is lower. Longer texts are cut.
+        layers: the lowest layers of the encoder that are used. All for rows; two thirds for words, where it is
+            not given and the encoder can be cut.
+        max_length: tokens a text may have; the model's own limit where it is lower. Longer texts are cut, longer
+            lists of words read in windows.
         pad_token: for tokenizers that have none.
         trust_remote_code: run code that comes with the model. Off, and only ever on by your own word.
         finally_: "fine_tune" trains the whole encoder once, on all labels, when the budget is spent.
@@ -64,10 +83,11 @@ class FrozenHead:
         model: str,
         *,
         C: float = 10.0,  # noqa: N803 - scikit-learn's name
-        class_weights: str | None = None,
+        class_weights: str | float | None = "auto",
         pooling: str = "mean",
         normalize: bool = True,
         head_dropout: float = 0.1,
+        layers: int | None = None,
         max_length: int | None = None,
         pad_token: str | None = None,
         trust_remote_code: bool = False,
@@ -78,8 +98,8 @@ class FrozenHead:
             raise HfalError(f"learner.pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
         if not C > 0:
             raise HfalError(f"learner.C must be above 0, got {C!r}")
-        if class_weights not in (None, "balanced"):
-            raise HfalError(f"learner.class_weights must be balanced or nothing, got {class_weights!r}")
+        if class_weights not in ("auto", "balanced", None) and not isinstance(class_weights, (int, float)):
+            raise HfalError(f"learner.class_weights must be auto, balanced or a power, got {class_weights!r}")
         if finally_ not in (None, "fine_tune"):
             raise HfalError(f"learner.finally must be fine_tune or nothing, got {finally_!r}")
         self.name = model
@@ -88,6 +108,7 @@ class FrozenHead:
         self.pooling = pooling
         self.normalize = normalize
         self.head_dropout = head_dropout
+        self.layers = layers
         self.max_length = max_length
         self.pad_token = pad_token
         self.trust_remote_code = trust_remote_code
@@ -107,6 +128,7 @@ class FrozenHead:
             "pooling": self.pooling,
             "normalize": self.normalize,
             "head_dropout": self.head_dropout,
+            "layers": self.layers,
             "max_length": self.max_length,
             "finally": self.finally_,
             "training": self.training.model_dump(),
@@ -122,22 +144,29 @@ class FrozenHead:
         self._trained = False
         if same:
             return
-        self.tokenizer = load_tokenizer(self.name, trust_remote_code=self.trust_remote_code, pad_token=self.pad_token)
+        check_pooling(self.pooling, task)
+        self.tokenizer = load_tokenizer(
+            self.name, trust_remote_code=self.trust_remote_code, pad_token=self.pad_token, of_words=task.per_word
+        )
         encoder = load_encoder(self.name, trust_remote_code=self.trust_remote_code)
+        if task.per_word or self.layers is not None:
+            encoder = cut_layers(encoder, self.layers)
         config = FrozenHeadConfig(
             encoder=encoder.config.to_diff_dict(),
             pooling=self.pooling,
             normalize=self.normalize,
             head_dropout=self.head_dropout,
-            num_labels=len(task.names),
-            id2label=dict(enumerate(task.names)),
-            label2id={name: index for index, name in enumerate(task.names)},
-            problem_type="multi_label_classification" if task.multi_label else "single_label_classification",
+            **label_config(task),
+            problem_type=None if task.per_word else problem_type(task),
             pad_token_id=self.tokenizer.pad_token_id,
         )
-        self._model = FrozenHeadModel(config, encoder).eval()
+        self._model = self._kind(config, encoder).eval()
         length = max_length_of(encoder, self.tokenizer, self.max_length)
-        self._store = EmbeddingStore(self._model, TokenCache(self.tokenizer, task, length), task, cache)
+        self._store = EmbeddingStore(self._model, token_cache(self.tokenizer, task, length), task, cache)
+
+    @property
+    def _kind(self) -> type[FrozenHeadModel]:
+        return FrozenWordHeadModel if self.task.per_word else FrozenHeadModel
 
     @property
     def model(self) -> FrozenHeadModel:
@@ -155,16 +184,8 @@ class FrozenHead:
 
     def fit(self, train: Dataset, validation: Dataset | None = None) -> FitReport:
         """See `Learner.fit`. Validation rows are not used: the head has nothing to stop early."""
-        embeddings = self.store.gather(self.store.slots(train)).numpy().astype(np.float64)
-        targets = self.task.targets(train["labels"]).numpy()
-        classes = len(self.task.names)
-        if self.task.multi_label:
-            heads = [_logistic(embeddings, targets[:, c].astype(int), 2, self) for c in range(classes)]
-            weight = np.stack([w[1] - w[0] for w, _, _ in heads])
-            bias = np.array([b[1] - b[0] for _, b, _ in heads])
-            steps = max(n for _, _, n in heads)
-        else:
-            weight, bias, steps = _logistic(embeddings, targets, classes, self)
+        slots, targets = self.store.slots(train), self.task.targets(train["labels"])
+        weight, bias, steps = self._fit_words(slots, targets) if self.task.per_word else self._fit_rows(slots, targets)
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
             raise HfalError("the head's weights are not finite after fitting")
         assert self._model is not None
@@ -172,9 +193,59 @@ class FrozenHead:
             self._model.classifier.weight.copy_(torch.from_numpy(weight))
             self._model.classifier.bias.copy_(torch.from_numpy(bias))
         self._trained = True
-        logits = self._head(torch.from_numpy(embeddings).float())
-        loss = self.task.loss(logits, self.task.targets(train["labels"]), None, 0.0).mean()
-        return FitReport(steps, float(loss))
+        loss, outputs = 0.0, 0
+        for embeddings, wanted in self._read(slots, targets):
+            loss += float(self.task.loss(self._head(embeddings), wanted, None, 0.0).sum())
+            outputs += len(embeddings)
+        return FitReport(steps, loss / max(1, outputs))
+
+    def _fit_rows(self, slots: Slots, targets: Tensor) -> Head:
+        embeddings = self.store.gather(slots).numpy().astype(np.float64)
+        classes = len(self.task.names)
+        if not self.task.multi_label:
+            return _logistic(embeddings, targets.numpy(), classes, self)
+        heads = [_logistic(embeddings, targets[:, c].numpy().astype(int), 2, self) for c in range(classes)]
+        weight = np.stack([w[1] - w[0] for w, _, _ in heads])
+        bias = np.array([b[1] - b[0] for _, b, _ in heads])
+        return weight, bias, max(n for _, _, n in heads)
+
+    def _fit_words(self, slots: Slots, targets: Ragged) -> Head:
+        classes = len(self.task.names)
+        counts = np.bincount(targets.values.numpy(), minlength=classes)
+        weights = frequency_weights(counts, self.class_power)
+        read = partial(self._read, slots, targets)
+        if len(targets.values) <= HELD:
+            held = list(read())
+            return fit_softmax(lambda: iter(held), self.store.dimensions, weights, self.C)
+        return fit_softmax(read, self.store.dimensions, weights, self.C)
+
+    @property
+    def class_power(self) -> float:
+        """Power of the inverse frequency by which classes are weighed."""
+        if isinstance(self.class_weights, str):
+            return 1.0 if self.class_weights == "balanced" else WORD_POWER if self.task.per_word else 0.0
+        return float(self.class_weights or 0)
+
+    def _read(self, slots: Slots, targets: Tensor | Ragged) -> Iterator[tuple[Tensor, Tensor]]:
+        """Embeddings and targets, part by part; words that the model cannot see are left out."""
+        for part in self._parts(slots):
+            embeddings = self.store.gather(slots[part])
+            if not isinstance(targets, Ragged):
+                yield embeddings, targets[part]
+                continue
+            wanted = targets.values[int(targets.offsets[part.start]) : int(targets.offsets[part.stop])]
+            seen = _seen(embeddings)
+            yield embeddings[seen], wanted[seen]
+
+    def _parts(self, slots: Slots) -> Iterator[slice]:
+        """Rows in parts of at most `TOGETHER` embeddings (one row at least)."""
+        ends = np.cumsum(self.store.units(slots))
+        start = 0
+        while start < len(slots):
+            before = ends[start - 1] if start else 0
+            stop = max(start + 1, int(np.searchsorted(ends, before + TOGETHER, side="right")))
+            yield slice(start, stop)
+            start = stop
 
     def _head(self, embeddings: Tensor) -> Tensor:
         head = self.model.classifier
@@ -185,15 +256,28 @@ class FrozenHead:
         if not self._trained and needs.every_field - {"embeddings"}:
             raise HfalError("before the first labels only embeddings can be had: start with typiclust or random")
         slots = self.store.slots(rows)
-        finish = reducer(needs, self.task.multi_label)
-        results: Outputs = {}
-        for start in range(0, len(slots), ROWS_TOGETHER):
-            kept = finish(self._outputs(self.store.gather(slots[start : start + ROWS_TOGETHER]), needs))
+        finish = reducer(needs, self.task)
+        units = self.store.units(slots)
+        offsets = np.concatenate(([0], np.cumsum(units)))
+        results: dict[str, Tensor] = {}
+        ragged: set[str] = set()
+        for part in self._parts(slots):
+            embeddings = self.store.gather(slots[part])
+            kept = finish(
+                self._word_outputs(embeddings, units[part], needs)
+                if self.task.per_word
+                else self._outputs(embeddings, needs)
+            )
             for name, value in kept.items():
+                first, size = part.start, len(slots)
+                if isinstance(value, Ragged):
+                    ragged.add(name)
+                    value, first, size = value.values, int(offsets[part.start]), int(offsets[-1])
                 if name not in results:
-                    results[name] = allocate((len(slots), *value.shape[1:]), self.cache)
-                results[name][start : start + len(value)] = value
-        return as_signals(results, self.task.multi_label)
+                    results[name] = allocate((size, *value.shape[1:]), self.cache)
+                results[name][first : first + len(value)] = value
+        ends = torch.from_numpy(offsets)
+        return as_signals({k: Ragged(v, ends) if k in ragged else v for k, v in results.items()}, self.task)
 
     def _outputs(self, embeddings: Tensor, needs: Needs) -> Outputs:
         outputs: Outputs = {"embeddings": embeddings, "features": embeddings}
@@ -202,6 +286,17 @@ class FrozenHead:
         if "mc_logits" in needs.every_field:
             outputs["mc_logits"] = self._samples(embeddings, needs.mc_samples)
         return outputs
+
+    def _word_outputs(self, embeddings: Tensor, units: NDArray[np.int64], needs: Needs) -> Outputs:
+        words = {"features": embeddings, "hidden": embeddings}
+        if self._trained:
+            words["logits"] = self._head(embeddings)
+        if "mc_logits" in needs.every_field:
+            words["mc_logits"] = self._samples(embeddings, needs.mc_samples)
+        offsets = torch.from_numpy(np.concatenate(([0], np.cumsum(units))))
+        pooling = self.pooling if self._trained else "mean"
+        outside = self.task.outside  # type: ignore[attr-defined]
+        return word_outputs(words, _seen(embeddings), offsets, needs.every_field, pooling, outside)
 
     def _samples(self, embeddings: Tensor, samples: int) -> Tensor:
         """[B, K, C]: masking a feature for all rows is masking a column of the weights."""
@@ -214,8 +309,7 @@ class FrozenHead:
 
     def evaluate(self, rows: Dataset) -> dict[str, Any]:
         """See `Learner.evaluate`."""
-        logits = self.signals(rows, Needs(pool=frozenset({"logits"}))).get("logits")
-        return self.task.metrics(logits, rows["labels"])
+        return evaluate(self, self.task, rows)
 
     def last(self) -> FineTune | None:
         """What is trained once when the budget is spent, where anything is."""
@@ -237,22 +331,22 @@ class FrozenHead:
 
     def load(self, folder: Path) -> None:
         """See `Learner.load`."""
-        loaded = FrozenHeadModel.from_pretrained(folder, use_safetensors=True)
+        loaded = self._kind.from_pretrained(folder, use_safetensors=True)
         assert self._model is not None
         self._model.classifier.load_state_dict(loaded.classifier.state_dict())
         self._trained = True
 
 
-def _logistic(
-    embeddings: NDArray[np.float64], targets: NDArray[np.int64], classes: int, learner: FrozenHead
-) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-    """Weights [C, D] and biases [C] of a logistic regression over all C classes, whichever are present."""
+def _seen(embeddings: Tensor) -> Tensor:
+    """Words that the model can see: those that it cannot have zeros."""
+    return (embeddings != 0).any(1)
+
+
+def _logistic(embeddings: NDArray[np.float64], targets: NDArray[np.int64], classes: int, learner: FrozenHead) -> Head:
+    """A logistic regression over all C classes, whichever are present."""
     from sklearn.linear_model import LogisticRegression
 
-    weights = np.ones(len(targets))
-    if learner.class_weights == "balanced":
-        counts = np.bincount(targets, minlength=classes)
-        weights = len(targets) / ((counts > 0).sum() * counts[targets])
+    weights = frequency_weights(np.bincount(targets, minlength=classes), learner.class_power)[targets]
     absent = np.setdiff1d(np.arange(classes), targets)
     embeddings = np.concatenate((embeddings, np.zeros((len(absent), embeddings.shape[1]))))
     targets = np.concatenate((targets, absent))

@@ -10,14 +10,31 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from hfal.evaluation import Curve
+from hfal.evaluation import Curve, mean_curve
 
-COLORS = ("#1f6feb", "#d9480f", "#2b8a3e", "#9c36b5", "#e67700", "#0b7285", "#c2255c", "#5f3dc4")
+COLORS = (
+    "#1f6feb",
+    "#d9480f",
+    "#2b8a3e",
+    "#9c36b5",
+    "#e67700",
+    "#0b7285",
+    "#c2255c",
+    "#5f3dc4",
+    "#846358",
+    "#5c940d",
+    "#495057",
+    "#e64980",
+)
 RANDOM_COLOR = "#868e96"
-TITLES = {"macro_f1": "macro-F1", "micro_f1": "micro-F1", "accuracy": "accuracy"}
+TITLES = {"macro_f1": "macro-F1", "micro_f1": "micro-F1", "f1": "F1"}
+
+
+def title_of(metric: str) -> str:
+    """What people call a score."""
+    return TITLES.get(metric, metric.replace("_", " "))
 
 
 @dataclass(frozen=True)
@@ -32,27 +49,20 @@ class Line:
         """Random is drawn as what others are held against."""
         return self.name == "random"
 
-    def shared(self) -> tuple[tuple[int, ...], NDArray[np.float64]]:
-        """Numbers of labels at which every seed has a score, [R], and the scores, [seeds, R]."""
-        labels = tuple(sorted(set.intersection(*(set(curve.labels) for curve in self.curves))))
-        by_label = [dict(zip(curve.labels, curve.scores, strict=True)) for curve in self.curves]
-        return labels, np.array([[scores[x] for x in labels] for scores in by_label])
-
     def mean(self) -> Curve:
         """The mean over seeds."""
-        labels, scores = self.shared()
-        return Curve(labels, tuple(scores.mean(0).tolist()))
+        return mean_curve(self.curves)[0]
 
 
-def draw_curves(panels: dict[str, list[Line]]) -> Figure:
-    """Score over labels: a panel for each metric; with several seeds, the mean and the range between seeds."""
+def draw_curves(panels: dict[str, list[Line]], unit: str = "rows") -> Figure:
+    """Score over cost: a panel for each metric; with several seeds, the mean and the range between seeds."""
     figure = Figure(figsize=(5.4 * len(panels) + 0.4, 4.2), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for ax, (metric, lines) in zip(axes, panels.items(), strict=True):
         colors = iter(COLORS * 4)
         for line in lines:
             _draw(ax, line, RANDOM_COLOR if line.is_random else next(colors))
-        _dress(ax, TITLES.get(metric, metric.replace("_", " ")))
+        _dress(ax, title_of(metric), "labels" if unit == "rows" else unit)
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=min(3, len(names)), frameon=False)
     return figure
@@ -68,16 +78,17 @@ def _draw(ax: Axes, line: Line, color: str) -> None:
     }
     if line.is_random:
         style.update(linestyle="--", linewidth=1.6)
-    shared, values = line.shared()
-    ax.plot(shared, values.mean(0), **style)
+    mean, values = mean_curve(line.curves)
+    ax.plot(mean.cost, mean.scores, **style)
     if len(line.curves) > 1:
-        ax.fill_between(shared, values.min(0), values.max(0), color=color, alpha=0.13, linewidth=0)
+        ax.fill_between(mean.cost, values.min(0), values.max(0), color=color, alpha=0.13, linewidth=0)
 
 
-def _dress(ax: Axes, title: str) -> None:
+def _dress(ax: Axes, title: str, unit: str) -> None:
     ax.set_title(title, fontsize=12, loc="left", fontweight="bold")
-    ax.set_xlabel("labels")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlabel(unit)
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     ax.grid(axis="y", color="#e9ecef")
     ax.spines[["top", "right"]].set_visible(False)
 
@@ -95,7 +106,7 @@ def draw_balance(names: Sequence[str], shares: Sequence[Sequence[float]], rounds
     ax.set_ylim(0, 1)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=min(6, len(names)), frameon=False)
+    figure.legend(loc="outside lower center", ncols=min(5, len(names)), frameon=False)
     return figure
 
 

@@ -15,10 +15,12 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from hfal.errors import HfalError
-from hfal.evaluation import Curve, area_under_curve, labels_to_reach
+from hfal.evaluation import Curve, area_under_curve, cost_of, cost_to_reach
 from hfal.files import write_file, write_text
-from hfal.report.figures import TITLES, Line, as_svg, draw_balance, draw_curves, saver
+from hfal.report.entities import colors_of, marked, mentions, tags_words
+from hfal.report.figures import Line, as_svg, draw_balance, draw_curves, saver, title_of
 from hfal.report.view import RunView, open_run
+from hfal.rounds import Round
 
 PACKAGES = ("hfal", "torch", "transformers", "datasets", "accelerate", "numpy", "scikit-learn")
 MAX_BALANCE_CLASSES = 12
@@ -44,7 +46,11 @@ def write_report(folders: Sequence[str | Path], output: str | Path | None = None
             raise HfalError(f"{run.folder} has no scored round yet: nothing to draw")
     target = Path(output) if output else runs[0].folder if len(runs) == 1 else Path()
     lines = _lines(runs)
-    figure = draw_curves({metric: lines[metric] for metric in runs[0].metrics[:2]})
+    unit = runs[0].budget.unit
+    for run in runs:
+        if run.budget.unit != unit:
+            raise HfalError(f"{run.folder} spends {run.budget.unit}, {runs[0].folder} {unit}: they cannot be compared")
+    figure = draw_curves({metric: lines[metric] for metric in runs[0].metrics[:2]}, unit)
     write_file(target / "curve.png", saver(figure, "png"))
     write_file(target / "curve.svg", saver(figure, "svg"))
     write_text(target / "metrics.csv", _csv(runs))
@@ -58,8 +64,8 @@ def _lines(runs: Sequence[RunView]) -> dict[str, list[Line]]:
     for metric in runs[0].metrics:
         curves: dict[str, list[Curve]] = {}
         for view in (view for run in runs for view in run.everything()):
-            curve = Curve.of(view.rounds, metric)
-            if curve.labels:
+            curve = view.curve(metric)
+            if curve.cost:
                 curves.setdefault(view.strategy, []).append(curve)
         found = [Line(name, group) for name, group in curves.items()]
         lines[metric] = sorted(found, key=lambda line: line.is_random)
@@ -71,12 +77,14 @@ def _csv(runs: Sequence[RunView]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     names = runs[0].metrics
-    writer.writerow(["run", "strategy", "seed", "round", "labels", "spent", *names, "seconds"])
+    writer.writerow(["run", "strategy", "seed", "round", "labels", "words", "spent", *names, "seconds"])
     for view in (view for run in runs for view in run.everything()):
         for r in view.rounds:
             scores = [r.metrics.get(name, "") for name in names]
             seconds = round(sum(r.seconds.values()), 3)
-            writer.writerow([view.folder, view.strategy, view.seed, r.number, r.labeled, r.spent, *scores, seconds])
+            writer.writerow(
+                [view.folder, view.strategy, view.seed, r.number, r.labeled, r.words, r.spent, *scores, seconds]
+            )
     return buffer.getvalue()
 
 
@@ -90,8 +98,9 @@ def _render(runs: Sequence[RunView], lines: dict[str, list[Line]], curve_svg: st
         title=" · ".join(run.folder.name for run in runs),
         runs=runs,
         single=single,
-        metric=TITLES.get(metric, metric),
-        titles=TITLES,
+        metric=title_of(metric),
+        title_of=title_of,
+        unit="labels" if runs[0].budget.unit == "rows" else runs[0].budget.unit,
         metrics=runs[0].metrics,
         curve=curve_svg,
         summary=_summary(lines),
@@ -101,7 +110,9 @@ def _render(runs: Sequence[RunView], lines: dict[str, list[Line]], curve_svg: st
         seeds=max(len(line.curves) for line in lines[metric]),
         per_class=None if single is None else single.rounds[-1].metrics.get("per_class", {}),
         balance=None if single is None else _balance(single),
-        asked=[] if single is None else [(r, single.asked(r.number)) for r in single.rounds if r.asked],
+        asked=[] if single is None else _asked(single),
+        of_words=single is not None and tags_words(single),
+        colors={} if single is None else colors_of(single),
         inputs=[] if single is None else single.pool.get("inputs", []),
         stages=None if single is None else _stages(single),
         config="\n---\n".join(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True) for run in runs),
@@ -115,9 +126,9 @@ def _summary(lines: dict[str, list[Line]]) -> list[dict[str, Any]]:
     for metric, found in lines.items():
         for line in found:
             row = rows.setdefault(line.name, {"strategy": line.name, "seeds": len(line.curves), "last": {}, "area": {}})
-            row["labels"] = max(curve.labels[-1] for curve in line.curves)
+            row["spent"] = max(curve.cost[-1] for curve in line.curves)
             row["last"][metric] = _spread([curve.scores[-1] for curve in line.curves])
-            row["area"][metric] = _spread([area_under_curve(c.labels, c.scores) for c in line.curves])
+            row["area"][metric] = _spread([area_under_curve(c) for c in line.curves])
     return list(rows.values())
 
 
@@ -128,52 +139,61 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _beside(run: RunView) -> list[dict[str, Any]]:
-    """Rounds with the scores of the strategy and of chance, each the mean over the seeds."""
+    """Rounds with the scores of the strategy and of chance at the same cost, each the mean over the seeds."""
     views = run.everything()
+    ours = [view for view in views if view is run or view.strategy != "random"]
+    chance = [view for view in views if view is not run and view.strategy == "random"]
     rows = []
     for r in run.rounds:
-        row: dict[str, Any] = {"round": r}
-        for who, chance in (("ours", False), ("random", True)):
-            found = [v for v in views if (v.strategy == "random") == chance or (not chance and v is run)]
-            row[who] = {name: _mean_at(found, r.labeled, name) for name in run.metrics}
+        spent = cost_of(r, run.budget.unit)
+        row: dict[str, Any] = {"round": r, "spent": spent}
+        for who, found in (("ours", ours), ("random", chance)):
+            row[who] = {name: mean_at([view.curve(name) for view in found], spent) for name in run.metrics}
         rows.append(row)
     return rows
 
 
-def _mean_at(views: Sequence[RunView], labels: int, metric: str) -> float | None:
-    scores = [r.metrics[metric] for v in views for r in v.rounds if r.labeled == labels and metric in r.metrics]
-    return float(np.mean(scores)) if scores else None
+def mean_at(curves: Sequence[Curve], cost: float) -> float | None:
+    """The mean score at a cost, of those curves that come near it."""
+    near = [curve for curve in curves if curve.cost and cost <= 1.05 * curve.cost[-1]]
+    return float(np.mean([curve.at([cost])[0] for curve in near])) if near else None
 
 
 def _reach(lines: Sequence[Line]) -> list[dict[str, Any]]:
-    """Labels that each strategy needed for each score, on the mean curve of its seeds."""
+    """What each strategy had to spend for each score, on the mean curve of its seeds."""
     curves = [line.mean() for line in lines]
     scores = [score for curve in curves for score in curve.scores]
     low, high = min(scores), max(scores)
     step = next((s for s in (0.01, 0.02, 0.05, 0.1) if (high - low) / s <= 10), 0.2)
     rows = []
     for score in np.arange(np.ceil(low / step) * step, high + 1e-9, step):
-        needed = [labels_to_reach(curve, float(score)) for curve in curves]
+        needed = [cost_to_reach(curve, float(score)) for curve in curves]
         if any(value is not None for value in needed):
             rows.append({"score": float(score), "needed": needed})
     return rows
 
 
 def _balance(run: RunView) -> str | None:
-    names = run.pool.get("label_names", [])
+    names = run.pool.get("classes") or run.pool.get("label_names", [])
     if not 2 <= len(names) <= MAX_BALANCE_CLASSES:
         return None
     rounds, shares = [], []
     for r in run.rounds:
         counts = dict.fromkeys(names, 0)
         for row in run.asked(r.number):
-            for label in row["label"] if isinstance(row["label"], list) else [row["label"]]:
-                counts[label] = counts.get(label, 0) + 1
+            for name in mentions(run, row["label"]):
+                counts[name] = counts.get(name, 0) + 1
         total = sum(counts.values())
         if total:
             rounds.append(r.number)
             shares.append([counts[name] / total for name in names])
     return as_svg(draw_balance(names, shares, rounds)) if rounds else None
+
+
+def _asked(run: RunView) -> list[tuple[Round, list[dict[str, Any]]]]:
+    """The rounds that asked rows, with the rows; words marked where words are tagged."""
+    found = [(r, run.asked(r.number)) for r in run.rounds if r.asked]
+    return [(r, [marked(run, row) for row in rows]) for r, rows in found] if tags_words(run) else found
 
 
 def _stages(run: RunView) -> dict[str, float]:

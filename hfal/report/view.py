@@ -9,7 +9,9 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
+from hfal.budget import Budget
 from hfal.errors import HfalError
+from hfal.evaluation import Curve
 from hfal.files import read_json
 from hfal.rounds import Ledger, Round
 
@@ -41,17 +43,27 @@ class RunView:
         return int(self.config.get("seed", 0))
 
     @property
-    def budget(self) -> int:
-        """Rows that may be labelled."""
-        return int(self.config["budget"]["rows"])
+    def budget(self) -> Budget:
+        """What may be spent."""
+        return Budget.of(self.config["budget"])
 
     @property
     def metrics(self) -> list[str]:
         """Names of the scores that are single numbers, the main one first."""
         if not self.rounds:
             return []
+        main = self.pool.get("main_metric", "macro_f1")
         names = [name for name, value in self.rounds[-1].metrics.items() if isinstance(value, float)]
-        return sorted(names, key=lambda name: (name != "macro_f1", names.index(name)))
+        return sorted(names, key=lambda name: (name != main, names.index(name)))
+
+    @property
+    def cheapest(self) -> float:
+        """What the cheapest row of the pool cost when the run began."""
+        return float(self.pool.get("cheapest", 1))
+
+    def curve(self, metric: str) -> Curve:
+        """A score over what was spent, in the budget's unit."""
+        return Curve.of(self.rounds, metric, self.budget.unit)
 
     def everything(self) -> list[RunView]:
         """This run, its repeats with other seeds, and chance beside each: those that have scores."""

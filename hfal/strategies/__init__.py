@@ -17,14 +17,20 @@ from hfal.strategies.bayesian import Bald, MeanStd, VariationRatio
 from hfal.strategies.compose import Chain, Exploration
 from hfal.strategies.diversity import Coreset, FarthestFirst, KMeans, TypiClust
 from hfal.strategies.gradients import Badge
+from hfal.strategies.sequences import (
+    MNLP,
+    Longest,
+    SequenceEntropy,
+    TokenBald,
+    TokenEntropy,
+    TokenLeastConfidence,
+    TokenMargin,
+)
 from hfal.strategies.spec import make, parse
 from hfal.strategies.uncertainty import Entropy, LeastConfidence, Margin, Random
 
-DEFAULT_STRATEGY = "margin>kmeans(prefilter=10)"
-"""What a user gets who names none; docs/evidence.md says why."""
-
 __all__ = [
-    "DEFAULT_STRATEGY",
+    "MNLP",
     "Badge",
     "Bald",
     "Chain",
@@ -36,12 +42,18 @@ __all__ = [
     "FarthestFirst",
     "KMeans",
     "LeastConfidence",
+    "Longest",
     "Margin",
     "MeanStd",
     "Random",
     "Scored",
     "Selection",
+    "SequenceEntropy",
     "Strategy",
+    "TokenBald",
+    "TokenEntropy",
+    "TokenLeastConfidence",
+    "TokenMargin",
     "TypiClust",
     "VariationRatio",
     "by_score",

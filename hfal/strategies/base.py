@@ -29,7 +29,8 @@ class Context:
         labeled: signals of the labelled rows (what `Needs.labeled` asked for).
         labels: their labels in the same order.
         num_classes: C.
-        costs: [N] what each unlabelled row costs, or None where each costs 1.
+        costs: [N] what each unlabelled row costs in the unit of the batch, or None where each costs 1.
+        weights: [N] how much a row's score counts, `1 / costs` where the best per cost are wanted; else None.
         round: the number of the round that is being chosen; 0 chooses the seed set.
         generator: the only source of chance.
         learner: for the few strategies that must train or differentiate.
@@ -42,12 +43,14 @@ class Context:
     round: int
     generator: torch.Generator
     costs: Tensor | None = None
+    weights: Tensor | None = None
     learner: Learner | None = None
 
     def restrict(self, indices: Tensor) -> Context:
         """The same, with only these rows of the pool (indices into `pool`) to choose from."""
         costs = None if self.costs is None else self.costs[indices]
-        return replace(self, pool=self.pool.take(indices), costs=costs)
+        weights = None if self.weights is None else self.weights[indices]
+        return replace(self, pool=self.pool.take(indices), costs=costs, weights=weights)
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,11 @@ def resolve(strategy: Strategy, round: int) -> Strategy:
 
 
 def by_score(context: Context, scores: Tensor, size: int, **details: Tensor) -> Selection:
-    """The best `size` rows by score, ties broken by the context's generator."""
+    """The best `size` rows by score (by score per cost, where that is wanted); the generator breaks ties."""
+    if context.weights is not None:
+        if bool((scores < 0).any()):
+            raise HfalError("per_cost divides scores by costs, which needs scores of 0 or more")
+        scores = scores * context.weights
     indices = top_k(scores, size, context.generator)
     return picked(context, indices, scores[indices], **{k: v[indices] for k, v in details.items()})
 
@@ -197,6 +204,11 @@ def register(name: str, *, paper: str = "") -> Callable[[_Class], _Class]:
 def entries() -> list[Entry]:
     """All registered strategies by name, the baseline first."""
     return sorted(_REGISTRY.values(), key=lambda entry: (entry.name != "random", entry.name))
+
+
+def is_registered(name: str) -> bool:
+    """Whether there is a strategy of this name."""
+    return name in _REGISTRY
 
 
 def entry(name: str) -> Entry:

@@ -13,6 +13,14 @@ from hfal.signals import Signals
 from hfal.strategies.base import Scored, register
 
 
+def check_samples(mc_samples: int, mc_layers: str) -> None:
+    """At least two samples, of the head or of all layers."""
+    if not isinstance(mc_samples, int) or mc_samples < 2:
+        raise HfalError(f"mc_samples must be a whole number of at least 2, got {mc_samples!r}")
+    if mc_layers not in ("head", "all"):
+        raise HfalError(f"mc_layers must be 'head' or 'all', got {mc_layers!r}")
+
+
 @dataclass(frozen=True)
 class _Disagreement(Scored):
     """`mc_layers="head"` runs the encoder once and K heads (Shelmanov et al. 2021); `"all"` costs K passes."""
@@ -27,10 +35,7 @@ class _Disagreement(Scored):
         raise TypeError("a measure of disagreement is missing")
 
     def __post_init__(self) -> None:
-        if not isinstance(self.mc_samples, int) or self.mc_samples < 2:
-            raise HfalError(f"mc_samples must be a whole number of at least 2, got {self.mc_samples!r}")
-        if self.mc_layers not in ("head", "all"):
-            raise HfalError(f"mc_layers must be 'head' or 'all', got {self.mc_layers!r}")
+        check_samples(self.mc_samples, self.mc_layers)
 
     def score(self, batch: Signals) -> Tensor:
         """The measure over the samples; the mean over the labels where they are independent."""

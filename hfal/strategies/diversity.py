@@ -23,7 +23,8 @@ class KMeans:
 
     def select(self, context: Context, size: int) -> Selection:
         """One row a cluster, largest cluster first."""
-        return picked(context, F.kmeans_pick(context.pool.get("embeddings"), size, context.generator))
+        embeddings = context.pool.get("embeddings")
+        return picked(context, F.kmeans_pick(embeddings, size, context.generator, context.weights))
 
 
 @register("coreset", paper="Sener and Savarese 2018")
@@ -39,7 +40,7 @@ class Coreset:
     def select(self, context: Context, size: int) -> Selection:
         """Each pick is the row farthest from the labelled rows and the picks before it."""
         labeled = context.labeled.embeddings
-        picks = F.kcenter_greedy(context.pool.get("embeddings"), size, labeled, context.generator)
+        picks = F.kcenter_greedy(context.pool.get("embeddings"), size, labeled, context.generator, context.weights)
         return picked(context, picks)
 
 
@@ -57,7 +58,7 @@ class FarthestFirst:
         """Each pick is the row at the widest angle to the labelled rows and the picks before it."""
         labeled = None if context.labeled.features is None else normalize(context.labeled.features, dim=1)
         pool = normalize(context.pool.get("features"), dim=1)
-        return picked(context, F.kcenter_greedy(pool, size, labeled, context.generator))
+        return picked(context, F.kcenter_greedy(pool, size, labeled, context.generator, context.weights))
 
 
 @register("typiclust", paper="Hacohen et al. 2022")
@@ -82,5 +83,6 @@ class TypiClust:
             context.generator,
             neighbours=self.neighbours,
             max_clusters=self.max_clusters,
+            weights=context.weights,
         )
         return picked(context, picks)

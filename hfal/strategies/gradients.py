@@ -28,5 +28,6 @@ class Badge:
             size,
             context.generator,
             multi_label=pool.multi_label,
+            weights=context.weights,
         )
         return picked(context, picks)

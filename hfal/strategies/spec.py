@@ -2,7 +2,7 @@
 
     spec  := step ('>' step)*
     step  := name [ '(' name '=' value (',' name '=' value)* ')' ]
-    value := number | true | false | 'text' | spec
+    value := number | true | false | 'text' | word | spec
 
 An argument `prefilter=n` belongs to the `>` before its step: keep the best n x size rows of what stands on
 the left, then choose among them.
@@ -10,11 +10,12 @@ the left, then choose among them.
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import Any
 
 from hfal.errors import HfalError
-from hfal.strategies.base import Strategy, entry
+from hfal.strategies.base import Strategy, entry, is_registered
 from hfal.strategies.compose import DEFAULT_PREFILTER, Chain
 
 _TOKEN = re.compile(
@@ -42,6 +43,14 @@ def make(strategy: str | Strategy) -> Strategy:
     if isinstance(strategy, type) or not isinstance(strategy, Strategy):
         raise HfalError(f"a strategy is a spec string or an object with needs and select(); got {strategy!r}")
     return strategy
+
+
+def takes_text(strategy: str, argument: str) -> bool:
+    """Whether this argument of a strategy is a text, as in `mc_layers=all`."""
+    if not is_registered(strategy):
+        return False
+    found = inspect.signature(entry(strategy).cls).parameters.get(argument)
+    return found is not None and found.annotation in ("str", str)
 
 
 class _Parser:
@@ -101,11 +110,19 @@ class _Parser:
                 if key in arguments:
                     raise self.error(f"{key!r} is given twice")
                 self.take("=", "'='")
-                arguments[key] = self.value()
+                arguments[key] = self.word() if takes_text(name, key) else self.value()
                 if self.peek() != ")":
                     self.take(",", "',' or ')'")
             self.take(")", "')'")
         return name, arguments
+
+    def word(self) -> Any:
+        """A text, which needs no quotes where it is one word."""
+        kind, value, _ = self.tokens[self.next] if self.next < len(self.tokens) else ("", "", 0)
+        if kind != "name":
+            return self.value()
+        self.next += 1
+        return value
 
     def value(self) -> Any:
         if self.next >= len(self.tokens):

@@ -2,5 +2,6 @@
 
 from hfal.tasks.base import Task
 from hfal.tasks.text import TextClassification
+from hfal.tasks.tokens import TokenClassification
 
-__all__ = ["Task", "TextClassification"]
+__all__ = ["Task", "TextClassification", "TokenClassification"]

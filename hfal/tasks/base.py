@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
+import pyarrow as pa
 from datasets import Dataset
 from numpy.typing import NDArray
 from torch import Tensor
+
+from hfal.functional import Legal
 
 Batch = dict[str, list[Any]]
 
@@ -16,11 +19,23 @@ Batch = dict[str, list[Any]]
 class Task(Protocol):
     """What pool, learners, oracles and reports need to know of the work.
 
-    A label has three forms: as found in the data (a name, an index, a list of them), *encoded* (int, or a
-    sorted list of int for several labels), and as *names* (str, or a list of str), which is what files hold.
+    A label has three forms: as found in the data (a name, an index, a list of them, entities), *encoded* (int,
+    or a list of int for several labels or words), and as *names* (str, or a list of str), which is what files
+    hold.
+
+    Attributes:
+        name: as in `task: {type: …}`.
+        auto_model: the class of transformers whose models are fine-tuned.
+        default_strategy: what chooses where nothing else is said.
+        per_word: the model's outputs are one a word (`Ragged`), not one a row.
+        skips_empty: rows from which nothing can be learned are left out without being asked to.
     """
 
     name: ClassVar[str]
+    auto_model: ClassVar[str]
+    default_strategy: ClassVar[str]
+    per_word: ClassVar[bool]
+    skips_empty: ClassVar[bool]
 
     @property
     def label(self) -> str:
@@ -47,6 +62,21 @@ class Task(Protocol):
         """The label names, in the order of the model's outputs."""
         ...
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What people call the classes: label names, or entity types."""
+        ...
+
+    @property
+    def legal(self) -> Legal | None:
+        """Which sequences of outputs are allowed, where words are tagged under a scheme."""
+        ...
+
+    @property
+    def arrow_label(self) -> pa.DataType:
+        """The type of a label's names in files."""
+        ...
+
     def resolve(self, dataset: Dataset) -> Self:
         """The same task with its label names known and its columns checked."""
         ...
@@ -59,30 +89,58 @@ class Task(Protocol):
         """For each row, why nothing could be learned from it (`None` where there is no such reason)."""
         ...
 
-    def tokenizer_inputs(self, batch: Batch) -> tuple[list[str], ...]:
-        """The texts, or the two texts, of each row."""
+    def lengths(self, batch: Batch) -> list[int]:
+        """Words of each row: what budgets in words count."""
         ...
 
-    def encode(self, label: Any, where: str) -> Any:
-        """A label as found in the data -> encoded; anything else is an error that says where."""
+    def encode(self, label: Any, where: str, row: Mapping[str, Any] | None = None) -> Any:
+        """A label as found in the data -> encoded; anything else is an error that says where.
+
+        With the row's inputs it is checked against them too.
+        """
         ...
 
     def decode(self, encoded: Any) -> Any:
         """An encoded label -> its name or names."""
         ...
 
-    def targets(self, encoded: Sequence[Any]) -> Tensor:
-        """Encoded labels -> what the loss takes: [N] int64, or [N, C] float32 for several labels."""
+    def mentions(self, encoded: Any) -> list[str]:
+        """The classes that a label speaks of, one for each time."""
+        ...
+
+    def targets(self, encoded: Sequence[Any]) -> Any:
+        """Encoded labels -> what the loss takes: [N] int64, [N, C] float32 for several labels, `Ragged` for words."""
         ...
 
     def loss(self, logits: Tensor, targets: Tensor, class_weights: Tensor | None, smoothing: float) -> Tensor:
-        """[B] loss of each row."""
+        """[B] loss of each output: row or word."""
         ...
 
-    def predict(self, logits: Tensor) -> tuple[list[Any], NDArray[np.float32]]:
-        """[N, C] logits -> encoded predictions and the probability of each."""
+    def predict(self, logits: Any) -> tuple[list[Any], NDArray[np.float32]]:
+        """Logits, [N, C] or `Ragged`, -> encoded predictions and the probability of each."""
         ...
 
-    def metrics(self, logits: Tensor, encoded: Sequence[Any]) -> dict[str, Any]:
-        """Scores of [N, C] logits against encoded labels: floats, and `per_class` as a table."""
+    def metrics(self, logits: Any, encoded: Sequence[Any]) -> dict[str, Any]:
+        """Scores of logits against encoded labels: floats, the main one among them, and `per_class` as a table."""
+        ...
+
+
+class TextTask(Task, Protocol):
+    """A task whose rows are read as a text, or as two."""
+
+    def tokenizer_inputs(self, batch: Batch) -> tuple[list[str], ...]:
+        """The texts, or the two texts, of each row."""
+        ...
+
+
+class WordTask(Task, Protocol):
+    """A task whose rows are read word by word."""
+
+    @property
+    def outside(self) -> int:
+        """The output of words that the model cannot see."""
+        ...
+
+    def words(self, batch: Batch) -> list[list[str]]:
+        """The words of each row."""
         ...

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 import torch
 from datasets import ClassLabel, Dataset
 from numpy.typing import NDArray
 from torch import Tensor
 
 from hfal.errors import HfalError, listing, nearest
+from hfal.functional import Legal
 from hfal.tasks.base import Batch
+from hfal.tasks.scores import class_scores
 
 MAX_CLASSES = 1000
 
@@ -36,6 +39,11 @@ class TextClassification:
     multi_label: bool = False
 
     name: ClassVar[str] = "text_classification"
+    auto_model: ClassVar[str] = "AutoModelForSequenceClassification"
+    default_strategy: ClassVar[str] = "margin>kmeans(prefilter=10)"
+    per_word: ClassVar[bool] = False
+    skips_empty: ClassVar[bool] = False
+    legal: ClassVar[Legal | None] = None
 
     def __post_init__(self) -> None:
         if self.label_names is None:
@@ -67,6 +75,16 @@ class TextClassification:
             raise HfalError("label_names are not known yet: give them, or a data set with a label column")
         return tuple(self.label_names)
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The label names."""
+        return self.names
+
+    @property
+    def arrow_label(self) -> pa.DataType:
+        """A name, or a list of them."""
+        return pa.list_(pa.string()) if self.multi_label else pa.string()
+
     def resolve(self, dataset: Dataset) -> TextClassification:
         """Check the text column, and find the label names where none were given."""
         check_columns(dataset, self.inputs)
@@ -80,7 +98,7 @@ class TextClassification:
                 f"the label names are not known: there is no column {self.label!r} to take them from; give "
                 f"label_names (columns: {listing(dataset.column_names)})"
             )
-        return replace(self, label_names=_names_in(dataset, self.label))
+        return replace(self, label_names=names_in(dataset, self.label))
 
     def keys(self, batch: Batch) -> list[bytes]:
         """The text itself."""
@@ -97,7 +115,11 @@ class TextClassification:
         """One text a row."""
         return (batch[self.text],)
 
-    def encode(self, label: Any, where: str) -> Any:
+    def lengths(self, batch: Batch) -> list[int]:
+        """Words between blanks."""
+        return [len(text.split()) for text in batch[self.text]]
+
+    def encode(self, label: Any, where: str, row: Mapping[str, Any] | None = None) -> Any:
         """A name or an index (with `multi_label`: a list of them) -> int or a sorted list of int."""
         if not self.multi_label:
             return self._index(label, where)
@@ -122,6 +144,10 @@ class TextClassification:
         if self.multi_label:
             return [self.names[index] for index in encoded]
         return self.names[encoded]
+
+    def mentions(self, encoded: Any) -> list[str]:
+        """The name or names."""
+        return self.decode(encoded) if self.multi_label else [self.names[encoded]]
 
     def targets(self, encoded: Sequence[Any]) -> Tensor:
         """[N] int64, or [N, C] float32 of 0 and 1."""
@@ -159,32 +185,16 @@ class TextClassification:
 
         A class that the labels lack has no F1 and is left out of the mean.
         """
-        from sklearn.metrics import f1_score, precision_recall_fscore_support
-
         predicted, _ = self.predict(logits)
         true, guess = self.targets(encoded).numpy(), self.targets(predicted).numpy()
-        classes = list(range(len(self.names)))
-        precision, recall, f1, support = precision_recall_fscore_support(
-            true, guess, labels=classes, average=None, zero_division=0
-        )
-        present = [c for c in classes if support[c]]
+        macro, table = class_scores(true, guess, self.names)
         right = (true == guess).all(-1) if self.multi_label else true == guess
-        result: dict[str, Any] = {
-            "accuracy": float(right.mean()),
-            "macro_f1": float(np.mean([f1[c] for c in present])) if present else 0.0,
-        }
+        result: dict[str, Any] = {"accuracy": float(right.mean()), "macro_f1": macro}
         if self.multi_label:
+            from sklearn.metrics import f1_score
+
             result["micro_f1"] = float(f1_score(true, guess, average="micro", zero_division=0))
-        result["per_class"] = {
-            self.names[c]: {
-                "precision": float(precision[c]),
-                "recall": float(recall[c]),
-                "f1": float(f1[c]),
-                "support": int(support[c]),
-            }
-            for c in classes
-        }
-        return result
+        return result | {"per_class": table}
 
 
 def check_columns(dataset: Dataset, columns: Sequence[str]) -> None:
@@ -195,7 +205,7 @@ def check_columns(dataset: Dataset, columns: Sequence[str]) -> None:
             raise HfalError(f"no column {column!r}{hint}; the data has: {listing(dataset.column_names)}")
 
 
-def _names_in(dataset: Dataset, column: str) -> tuple[str, ...]:
+def names_in(dataset: Dataset, column: str) -> tuple[str, ...]:
     feature = dataset.features[column]
     feature = getattr(feature, "feature", feature)  # the element of a list
     if isinstance(feature, ClassLabel):

@@ -8,7 +8,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from hfal import FineTune, HfalError, TextClassification, TrainingConfig
 from hfal.pool import labelled, with_labels
 from hfal.signals import Needs
-from hfal.training import _class_weights, _linear, train
+from hfal.training import Examples, _class_weights, _linear, train
 from tests.conftest import NAMES, save_tiny_model
 
 TASK = TextClassification(label_names=NAMES)
@@ -215,10 +215,8 @@ def test_train_needs_no_more_than_one_row(tiny_model, rows):
     model, report = train(
         learner._fresh(),
         TASK,
-        learner.tokens.get(rows.select([0])),
-        torch.tensor([2]),
+        Examples(learner.tokens.get(rows.select([0])), torch.tensor([2]), pad_id=0),
         TrainingConfig(min_steps=2, num_train_epochs=1),
         seed=0,
-        pad_id=0,
     )
     assert report.steps == 2 and not model.training

@@ -1,3 +1,6 @@
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,41 +8,62 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hfal import functional as F
+from hfal.errors import HfalError
+from hfal.functional import Ragged
+from hfal.functional.ragged import offsets_of
 from hfal.inference import as_signals, reducer
 from hfal.signals import Needs
 from hfal.strategies import Context, Scored, entries, parse, register, resolve
 from hfal.strategies.base import _REGISTRY, Strategy
+from hfal.tasks import TextClassification, TokenClassification
 
-ALL = [e.name for e in entries() if e.name != "exploration"] + [
+MADE = [e.name for e in entries() if e.name != "exploration"]
+OF_WORDS = [name for name in MADE if "word" in parse(name).needs.units]
+OF_ROWS = [name for name in MADE if name not in OF_WORDS] + [
     "margin>kmeans(prefilter=3)",
     "random>badge(prefilter=2)",
     "coreset>kmeans",
     "exploration(then=margin)",
 ]
+ALL = [*OF_ROWS, *OF_WORDS, "mnlp>kmeans(prefilter=3)", "token_bald(form=disagreement, reduce=top3)>coreset"]
+TAGS = TokenClassification(label_names=["O", "B-x", "I-x"], scheme="BIO")
 
 
-def context_for(strategy, size=40, labelled=5, seed=0, multi_label=False, round=1, order=None):
-    """What the loop would hand over, from random outputs of a made-up model."""
-    torch.manual_seed(seed)
-    outputs = {
-        "logits": torch.randn(size, 3),
+def outputs_for(strategy, size, offsets=None):
+    """Random outputs of a made-up model, of rows or (with `offsets`) of words."""
+
+    def of_outputs(*shape):
+        return torch.randn(size, *shape) if offsets is None else Ragged(torch.randn(int(offsets[-1]), *shape), offsets)
+
+    return {
+        "logits": of_outputs(3),
         "embeddings": torch.randn(size, 4),
-        "features": torch.randn(size, 4),
-        "mc_logits": torch.randn(size, strategy.needs.mc_samples or 1, 3),
+        "features": of_outputs(4),
+        "mc_logits": of_outputs(strategy.needs.mc_samples or 1, 3),
     }
-    known = {name: torch.randn(labelled, *value.shape[1:]) for name, value in outputs.items()}
+
+
+def context_for(strategy, size=40, labelled=5, seed=0, multi_label=False, round=1, order=None, weights=None):
+    """What the loop would hand over."""
+    torch.manual_seed(seed)
+    of_words = "word" in strategy.needs.units
+    task = TAGS if of_words else TextClassification(label_names=["a", "b", "c"], multi_label=multi_label)
+    lengths = torch.randint(1, 9, (size,), generator=torch.Generator().manual_seed(seed))
+    outputs = outputs_for(strategy, size, offsets_of(lengths) if of_words else None)
+    known = outputs_for(strategy, labelled, torch.arange(labelled + 1) if of_words else None)
+    rows = np.arange(100, 100 + size)
     if order is not None:
-        outputs = {name: value[order] for name, value in outputs.items()}
-    pool = as_signals(reducer(strategy.needs, multi_label)(outputs), multi_label)
-    rows = np.arange(100, 100 + size) if order is None else 100 + order.numpy()
-    labeled = as_signals(reducer(strategy.needs.for_labeled(), multi_label)(known), multi_label)
+        outputs, lengths, rows = {k: v[order] for k, v in outputs.items()}, lengths[order], rows[order.numpy()]
+    needs = strategy.needs.of_model()
+    pool = as_signals(reducer(needs, task)(outputs), task)
     return Context(
-        pool=pool.__class__(**{**pool.__dict__, "rows": rows}),
-        labeled=labeled,
+        pool=replace(pool, rows=rows, lengths=lengths),
+        labeled=as_signals(reducer(needs.for_labeled(), task)(known), task),
         labels=[0] * labelled,
         num_classes=3,
         round=round,
         generator=torch.Generator().manual_seed(seed),
+        weights=weights,
     )
 
 
@@ -63,7 +87,7 @@ def test_every_strategy_gives_the_size_asked_or_all_without_repeats(spec, size, 
     assert chosen.rows.tolist() == again.rows.tolist()
 
 
-@pytest.mark.parametrize("spec", ALL)
+@pytest.mark.parametrize("spec", OF_ROWS)
 def test_every_strategy_serves_independent_labels(spec):
     strategy = resolve(parse(spec), 1)
     assert len(strategy.select(context_for(strategy, multi_label=True), 6)) == 6
@@ -150,3 +174,60 @@ def test_a_name_can_be_registered_once():
             register("Not-a-name")
     finally:
         _REGISTRY.pop("mine_for_the_test")
+
+
+def test_scores_of_words_are_reduced_to_one_number_a_row():
+    for name in OF_WORDS:
+        needs = parse(name).needs
+        assert needs.pool == frozenset() and len(needs.reduce) == 1, name
+    context = context_for(parse("mnlp"))
+    assert context.pool.logits is None and len(context.pool.reduced["MNLP()"]) == 40
+
+
+def test_the_longest_rows_come_first():
+    context = context_for(parse("longest"), size=10)
+    chosen = parse("longest").select(context, 3)
+    assert chosen.scores.tolist() == sorted(context.pool.lengths.tolist(), reverse=True)[:3]
+
+
+@pytest.mark.parametrize(
+    ("spec", "problem"),
+    [
+        ("token_entropy(reduce=median)", "reduce must be one of mean, sum, max, top3, got 'median'"),
+        ("token_bald(form=vote)", "form must be information or disagreement"),
+        ("token_bald(mc_samples=1)", "mc_samples must be a whole number of at least 2"),
+        ("sequence_entropy(paths=1)", "paths must be a whole number of at least 2"),
+    ],
+)
+def test_wrong_arguments_are_refused(spec, problem):
+    with pytest.raises(HfalError, match=re.escape(problem)):
+        parse(spec)
+
+
+def test_what_the_pass_gives_for_words_is_not_read_as_rows():
+    context = context_for(parse("mnlp"))
+    signals = replace(context.pool, logits=Ragged(torch.zeros(3, 2), torch.tensor([0, 1, 3])))
+    with pytest.raises(ValueError, match="one a word here"):
+        signals.get("logits")
+    with pytest.raises(ValueError, match="one a row here"):
+        replace(signals, logits=torch.zeros(40, 2)).words()
+
+
+@pytest.mark.parametrize("spec", ["margin", "kmeans", "coreset", "badge", "typiclust", "farthest_first"])
+def test_per_cost_prefers_cheap_rows(spec):
+    strategy = parse(spec)
+    cheap = torch.zeros(40, dtype=torch.bool)
+    cheap[::4] = True
+    weights = torch.where(cheap, 1.0, 1e-4)
+    usual = strategy.select(context_for(strategy, labelled=2), 8)
+    thrifty = strategy.select(context_for(strategy, labelled=2, weights=weights), 8)
+    share = [np.mean(cheap[torch.from_numpy(chosen.rows - 100)].numpy()) for chosen in (usual, thrifty)]
+    assert share[1] > share[0] and share[1] >= 0.6
+
+
+def test_per_cost_needs_scores_that_can_be_divided():
+    strategy = parse("margin")
+    context = context_for(strategy, weights=torch.ones(40))
+    negative = replace(context, pool=replace(context.pool, reduced={"Margin()": -torch.ones(40)}))
+    with pytest.raises(HfalError, match="scores of 0 or more"):
+        strategy.select(negative, 3)

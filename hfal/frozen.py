@@ -1,0 +1,145 @@
+"""A frozen encoder and one linear layer, as models of transformers: for rows, and for words.
+
+After `import hfal.frozen`, `AutoModelForSequenceClassification.from_pretrained`,
+`AutoModelForTokenClassification.from_pretrained` and transformers' pipelines load them like any other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
+
+from hfal.errors import HfalError
+from hfal.models import pool_hidden
+
+
+def cut_layers(encoder: PreTrainedModel, layers: int | None) -> PreTrainedModel:
+    """The encoder with its lowest layers only, so that those above cost nothing.
+
+    Args:
+        encoder: changed in place.
+        layers: how many stay; two thirds of them where it is not given and the encoder can be cut. For tagging,
+            the states in the middle carry over best (Liu et al. 2019).
+
+    Raises:
+        HfalError: so many layers there are not, or they cannot be told apart.
+    """
+    total = getattr(encoder.config, "num_hidden_layers", 0)
+    stacks = [
+        (parent, name, child)
+        for parent in encoder.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, nn.ModuleList) and len(child) == total
+    ]
+    if len(stacks) != 1:
+        if layers is None:
+            return encoder
+        raise HfalError(f"learner.layers: {type(encoder).__name__} has no single stack of layers to cut")
+    wanted = max(1, round(total * 2 / 3)) if layers is None else layers
+    if not 1 <= wanted <= total:
+        raise HfalError(f"learner.layers must be between 1 and the {total} of the model, got {layers}")
+    parent, name, stack = stacks[0]
+    setattr(parent, name, stack[:wanted])
+    encoder.config.num_hidden_layers = wanted
+    return encoder
+
+
+class FrozenHeadConfig(PretrainedConfig):
+    """Configuration of `FrozenHeadModel`: the encoder's own, and how its states are pooled."""
+
+    model_type = "hfal_frozen_head"
+
+    def __init__(
+        self,
+        encoder: dict[str, Any] | None = None,
+        pooling: str = "mean",
+        normalize: bool = True,
+        head_dropout: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
+        self.encoder = encoder or {}
+        self.pooling = pooling
+        self.normalize = normalize
+        self.head_dropout = head_dropout
+        super().__init__(**kwargs)
+
+
+class FrozenHeadModel(PreTrainedModel):
+    """An encoder whose pooled states go through one linear layer."""
+
+    config_class = FrozenHeadConfig
+    base_model_prefix = "encoder"
+
+    def __init__(self, config: FrozenHeadConfig, encoder: PreTrainedModel | None = None) -> None:
+        super().__init__(config)
+        if encoder is None:
+            settings = dict(config.encoder)
+            encoder = AutoModel.from_config(AutoConfig.for_model(settings.pop("model_type"), **settings))
+        self.encoder = encoder
+        self.dropout = nn.Dropout(config.head_dropout)
+        self.classifier = nn.Linear(encoder.config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def embed(self, input_ids: Tensor, attention_mask: Tensor, **inputs: Any) -> Tensor:
+        """[B, D] pooled hidden states, of length 1 where the config says so."""
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **inputs)
+        pooled = pool_hidden(hidden.last_hidden_state, attention_mask, self.config.pooling)
+        return nn.functional.normalize(pooled, dim=-1) if self.config.normalize else pooled
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        **inputs: Any,
+    ) -> SequenceClassifierOutput | TokenClassifierOutput:
+        """Logits [B, C]; a loss too where labels are given."""
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        inputs = {name: value for name, value in inputs.items() if name == "token_type_ids"}
+        logits = self.classifier(self.dropout(self.embed(input_ids, attention_mask, **inputs)))
+        loss = None
+        if labels is not None:
+            multi = self.config.problem_type == "multi_label_classification"
+            measure = nn.functional.binary_cross_entropy_with_logits if multi else nn.functional.cross_entropy
+            loss = measure(logits, labels.to(logits.dtype) if multi else labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+class FrozenWordHeadModel(FrozenHeadModel):
+    """An encoder whose states each go through one linear layer."""
+
+    def embed(self, input_ids: Tensor, attention_mask: Tensor, **inputs: Any) -> Tensor:
+        """[B, S, D] hidden states, of length 1 where the config says so."""
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **inputs).last_hidden_state.float()
+        return nn.functional.normalize(hidden, dim=-1) if self.config.normalize else hidden
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        **inputs: Any,
+    ) -> TokenClassifierOutput:
+        """Logits [B, S, C]; a loss too where labels are given (-100 is left out)."""
+        logits = super().forward(input_ids, attention_mask, **inputs).logits
+        loss = None
+        if labels is not None:
+            loss = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+        return TokenClassifierOutput(loss=loss, logits=logits)
+
+
+AutoConfig.register("hfal_frozen_head", FrozenHeadConfig, exist_ok=True)
+AutoModelForSequenceClassification.register(FrozenHeadConfig, FrozenHeadModel, exist_ok=True)
+AutoModelForTokenClassification.register(FrozenHeadConfig, FrozenWordHeadModel, exist_ok=True)

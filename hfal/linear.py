@@ -1,0 +1,93 @@
+"""Multinomial logistic regression: what a frozen head is. Rows may be more than fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+ABSENT_WEIGHT = 0.1
+"""Weight of the pseudo-row that stands for a class without labels: enough for a finite, low score."""
+
+Batches = Callable[[], Iterator[tuple[Tensor, Tensor]]]
+"""Each call goes over all rows again: features [B, D], classes [B] int64."""
+
+
+def frequency_weights(counts: NDArray[np.int64], power: float) -> NDArray[np.float64]:
+    """[C] weights of mean 1 over the rows: the inverse frequency of each class to a power (1 balances them)."""
+    present = counts > 0
+    inverse = counts.sum() / (present.sum() * np.maximum(counts, 1))
+    weights: NDArray[np.float64] = np.where(present, inverse, 1.0) ** power
+    weights *= counts.sum() / (weights * counts).sum()
+    return weights
+
+
+def fit_softmax(
+    batches: Batches,
+    features: int,
+    class_weights: NDArray[np.float64],
+    C: float,  # noqa: N803 - scikit-learn's name
+    most_steps: int = 300,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+    """Minimise `C sum_i w_i log-loss_i + |W|^2 / 2` by L-BFGS, reading the rows batch by batch.
+
+    The same objective as scikit-learn's `LogisticRegression(C)`; the bias is not penalised. A class whose
+    weight is given but that no row has still needs a finite score: it gets one row of zeros of small weight.
+
+    Args:
+        batches: the rows, read once for each evaluation.
+        features: D.
+        class_weights: [C] weight of a row by its class.
+        C: inverse strength of the penalty.
+        most_steps: bound on the iterations.
+
+    Returns:
+        Weights [C, D], biases [C], iterations.
+    """
+    from scipy.optimize import minimize
+
+    classes = len(class_weights)
+    weight_of = torch.from_numpy(class_weights).float()
+    counts = np.zeros(classes, dtype=np.int64)
+    for _, targets in batches():
+        counts += np.bincount(targets.numpy(), minlength=classes)
+    total = float((class_weights * counts).sum()) or 1.0
+    absent = torch.from_numpy(np.flatnonzero(counts == 0))
+
+    def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        parameters = torch.from_numpy(flat.reshape(classes, features + 1))
+        weight, bias = parameters[:, :-1].float(), parameters[:, -1].float()
+        loss, slope = 0.0, torch.zeros(classes, features + 1, dtype=torch.float64)
+        for rows, targets in batches():
+            weights = weight_of[targets]
+            part, error = _cross_entropy(torch.addmm(bias, rows, weight.T), targets, weights)
+            loss += part
+            slope[:, :-1] += error.T @ rows
+            slope[:, -1] += error.sum(0)
+        if len(absent):
+            weights = torch.full((len(absent),), ABSENT_WEIGHT)
+            part, error = _cross_entropy(bias.expand(len(absent), -1), absent, weights)
+            loss += part
+            slope[:, -1] += error.sum(0)
+        penalty = parameters[:, :-1] / C
+        slope[:, :-1] += penalty
+        loss += float((parameters[:, :-1] * penalty).sum()) / 2
+        return loss / total, (slope / total).numpy().ravel()
+
+    start = np.zeros(classes * (features + 1))
+    options = {"maxiter": most_steps, "gtol": 1e-4, "ftol": 1e-12}
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+    solution = found.x.reshape(classes, features + 1)
+    return solution[:, :-1], solution[:, -1], int(found.nit)
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> tuple[float, Tensor]:
+    """The weighted loss, summed, and its slope in the logits."""
+    log_p = torch.log_softmax(logits, -1)
+    loss = -(log_p.gather(1, targets[:, None])[:, 0] * weights).sum(dtype=torch.float64)
+    error = log_p.exp()
+    error[torch.arange(len(targets)), targets] -= 1
+    return float(loss), error * weights[:, None]
