@@ -4,14 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hfal.budget import Budget
+    from hfal.budget import Budget, Cost
     from hfal.errors import HfalError
     from hfal.learners import FineTune, FrozenHead
     from hfal.loop import ActiveLearner
     from hfal.oracles import Simulated
     from hfal.pool import Pool
     from hfal.rounds import Round
-    from hfal.tasks import TextClassification
+    from hfal.tasks import TextClassification, TokenClassification
     from hfal.training import TrainingConfig
 
 __version__ = "0.1.0"
@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ActiveLearner",
     "Budget",
+    "Cost",
     "FineTune",
     "FrozenHead",
     "HfalError",
@@ -26,12 +27,14 @@ __all__ = [
     "Round",
     "Simulated",
     "TextClassification",
+    "TokenClassification",
     "TrainingConfig",
 ]
 
 _HOME = {
     "ActiveLearner": "loop",
     "Budget": "budget",
+    "Cost": "budget",
     "FineTune": "learners",
     "FrozenHead": "learners",
     "HfalError": "errors",
@@ -39,6 +42,7 @@ _HOME = {
     "Round": "rounds",
     "Simulated": "oracles",
     "TextClassification": "tasks",
+    "TokenClassification": "tasks",
     "TrainingConfig": "training",
 }
 

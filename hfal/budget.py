@@ -62,7 +62,7 @@ def in_words(amount: float, unit: str) -> str:
     """`220 labels`, `20,000 words`, `12.5 euros`."""
     if unit == "rows":
         return count(int(amount), "label")
-    return f"{round(amount, 2):,} {unit}"
+    return f"{round(amount, 2):,.12g} {unit}"
 
 
 @dataclass(frozen=True)

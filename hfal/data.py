@@ -158,7 +158,8 @@ def build_data(config: RunConfig, task: Task) -> tuple[Pool, Dataset | None, Dat
             rows = load_source(source)
             loaded[key] = shuffled(rows, config.seed) if shared > 1 or source.rows else rows
         resolved = task.resolve(loaded[key])
-        rows = drop_empty(loaded[key], resolved, what) if source.skip_empty else loaded[key]
+        skip = source.skip_empty or task.skips_empty
+        rows = drop_empty(loaded[key], resolved, what) if skip else loaded[key]
         keys = content_keys(rows, resolved)
         free = ~np.isin(keys, np.concatenate(taken)) if taken else np.ones(len(rows), dtype=bool)
         if what == "pool" and shared <= 1 and (~free).any():
@@ -168,7 +169,10 @@ def build_data(config: RunConfig, task: Task) -> tuple[Pool, Dataset | None, Dat
         chosen = np.flatnonzero(free)[: source.rows]
         parts[what] = rows if len(chosen) == len(rows) else rows.select(chosen)
         taken.append(keys[chosen])
-    pool = Pool.from_dataset(parts["pool"], task, config.pool.id_column, seed_labels=config.pool.seed_labels)
+    known = task.resolve(parts["pool"])
+    for what in sorted(parts.keys() - {"pool"}):
+        known = known.joined(task.resolve(parts[what]), what)
+    pool = Pool.from_dataset(parts["pool"], known, config.pool.id_column, seed_labels=config.pool.seed_labels)
     test, validation = (
         None if what not in parts else labelled(parts[what], pool.task, what) for what in ("test", "validation")
     )

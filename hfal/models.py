@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +95,19 @@ def problem_type(task: Task) -> str:
 
 
 def _load_model(auto: Any, model: str, **arguments: Any) -> PreTrainedModel:
-    loaded = _load(auto, model, "model", use_safetensors=True, dtype=torch.float32, **arguments)
+    with _quiet():  # that a new head is new need not be told in every round
+        loaded = _load(auto, model, "model", use_safetensors=True, dtype=torch.float32, **arguments)
     return loaded.eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    level = transformers.utils.logging.get_verbosity()
+    transformers.utils.logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers.utils.logging.set_verbosity(level)
 
 
 def _load(auto: Any, model: str, what: str, **arguments: Any) -> Any:

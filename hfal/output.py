@@ -51,7 +51,7 @@ def compare(outcome: Outcome) -> Table:
             table.add_column("random", justify="right", style="dim")
     for done in first:
         spent = cost_of(done, unit)
-        cells = [str(done.number), f"{done.labeled:,}", *([] if unit == "rows" else [f"{round(spent, 2):,}"])]
+        cells = [str(done.number), f"{done.labeled:,}", *([] if unit == "rows" else [f"{round(spent, 2):,.12g}"])]
         for name in names:
             for by_chance in (False, True)[: 1 + chance]:
                 score = mean_at(_curves(outcome, by_chance, name), spent)
@@ -91,7 +91,7 @@ def status_lines(run: RunView) -> Iterator[str]:
         yield f"rounds    {len(run.rounds)} finished, the last with {last.asked} rows by {escape(last.strategy)}"
         budget = run.budget
         yield f"labels    {last.labeled:,} on {last.words:,} words"
-        yield f"spent     {round(last.spent, 2):,} of {budget}"
+        yield f"spent     {round(last.spent, 2):,.12g} of {budget}"
         scores = [f"{title_of(name)} {last.metrics[name]:.3f}" for name in shown(last.metrics)]
         if scores:
             yield f"test      {', '.join(scores)}"

@@ -68,11 +68,12 @@ def predict_file(folder: Path, source: str, output: Path | None, split: str = "t
         part = rows.select(range(start, min(start + CHUNK, len(rows))))
         seen = learner.signals(part, Needs(pool=frozenset({"logits"}), units=unit_of(task)))
         encoded, values = task.predict(seen.logits)
-        predictions.extend(task.decode(label) for label in encoded)
+        inputs = part.select_columns(list(task.inputs))
+        predictions.extend(task.present(row, label) for row, label in zip(inputs, encoded, strict=True))
         probabilities.extend(values.tolist())
     table: pa.Table = rows.data.table if rows._indices is None else rows.flatten_indices().data.table
     for name, column in (
-        ("prediction", pa.array(predictions, task.arrow_label)),
+        ("prediction", pa.array(predictions, task.arrow_prediction)),
         ("probability", pa.array(probabilities, pa.float32())),
     ):
         if name in table.column_names:
@@ -87,7 +88,13 @@ def predict_file(folder: Path, source: str, output: Path | None, split: str = "t
 
 
 def _to_csv(rows: Dataset, path: Path) -> None:
-    rows.to_csv(path)
+    """Lists as JSON, which is what a cell can hold."""
+    table = rows.data.table
+    for place, field in enumerate(table.schema):
+        if pa.types.is_list(field.type) or pa.types.is_large_list(field.type):
+            cells = [json.dumps(value, ensure_ascii=False) for value in table[field.name].to_pylist()]
+            table = table.set_column(place, field.name, pa.array(cells, pa.string()))
+    Dataset(table).to_csv(path)
 
 
 def _to_jsonl(rows: Dataset, path: Path) -> None:

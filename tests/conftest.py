@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from datasets import ClassLabel, Dataset, Features, Value
+from datasets import ClassLabel, Dataset, Features, List, Value
 from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -52,6 +52,37 @@ def make_rows(size: int, seed: int = 0) -> Dataset:
         labels.append(label)
     features = Features({"text": Value("string"), "label": ClassLabel(names=NAMES)})
     return Dataset.from_dict({"text": texts, "label": labels}, features=features)
+
+
+TAGS = ["O", "B-bad", "I-bad", "B-good", "I-good"]
+
+
+def make_tagged(size: int, seed: int = 0) -> Dataset:
+    """Word lists with one or two entities, which show in their words; all distinct."""
+    rng = np.random.default_rng(seed)
+    tokens, tags = [], []
+    for row in range(size):
+        words, labels = [f"n{seed}x{row}"], ["O"]
+        for _ in range(rng.integers(1, 3)):
+            filler = list(rng.choice(FILLER, rng.integers(1, 5)))
+            kind = str(rng.choice(["bad", "good"]))
+            entity = list(rng.choice(WORDS[kind], rng.integers(1, 3), replace=False))
+            words += filler + entity
+            labels += ["O"] * len(filler) + [f"B-{kind}"] + [f"I-{kind}"] * (len(entity) - 1)
+        tokens.append([str(word) for word in words])
+        tags.append(labels)
+    features = Features({"tokens": List(Value("string")), "ner_tags": List(ClassLabel(names=TAGS))})
+    return Dataset.from_dict({"tokens": tokens, "ner_tags": tags}, features=features)
+
+
+@pytest.fixture(scope="session")
+def tagged() -> Dataset:
+    return make_tagged(120)
+
+
+@pytest.fixture(scope="session")
+def tagged_test() -> Dataset:
+    return make_tagged(60, seed=1)
 
 
 @pytest.fixture(scope="session")

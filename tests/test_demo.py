@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from hfal import ActiveLearner, FrozenHead, HfalError, Pool, TextClassification, demo
+from hfal import ActiveLearner, FrozenHead, HfalError, Pool, TextClassification, TokenClassification, demo
 from hfal.data import shuffled
 from hfal.demo import demo_dataset, demo_model
 from hfal.evaluation import Curve, area_under_curve
@@ -64,3 +64,27 @@ def test_choosing_beats_chance_on_real_tweets(tweets):
     assert np.mean(areas["hfal"]) > np.mean(areas["random"])
     assert np.mean(areas["random"]) > 0.5
     assert torch.get_default_dtype() == torch.float32
+
+
+@pytest.mark.slow
+def test_choosing_beats_chance_on_real_entities():
+    """Three seeds each, 1,000 to 4,000 words of tweets: the whole of hfal against random at as many words."""
+    rows = shuffled(demo_dataset("demo/ner"), 0)
+    pool = Pool.from_dataset(rows.select(range(400, 1400)), TokenClassification())
+    test = labelled(rows.select(range(400)), pool.task)
+    learner = FrozenHead("demo/minilm")
+    areas = {"hfal": [], "random": []}
+    for seed in range(3):
+        for name, options in (("hfal", {}), ("random", {"strategy": "random", "start": "random"})):
+            run = ActiveLearner(
+                pool.copy(),
+                learner,
+                test=test,
+                budget={"words": 4000},
+                batch_size={"words": 1000},
+                seed=seed,
+                **options,
+            )
+            areas[name].append(area_under_curve(Curve.of(run.run(), "f1", "words")))
+    assert np.mean(areas["hfal"]) > np.mean(areas["random"])
+    assert np.mean(areas["random"]) > 0.15

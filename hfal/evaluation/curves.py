@@ -38,7 +38,7 @@ class Curve:
 
     def at(self, cost: Sequence[float] | NDArray[Any]) -> NDArray[np.float64]:
         """[k] the score at these costs, in straight lines between the rounds."""
-        return np.interp(cost, self.cost, self.scores)
+        return np.interp(np.asarray(cost, dtype=np.float64), self.cost, self.scores)
 
 
 def cost_of(done: Round, unit: str) -> float:

@@ -77,8 +77,21 @@ class Task(Protocol):
         """The type of a label's names in files."""
         ...
 
+    @property
+    def arrow_prediction(self) -> pa.DataType:
+        """The type of what `present` gives."""
+        ...
+
     def resolve(self, dataset: Dataset) -> Self:
         """The same task with its label names known and its columns checked."""
+        ...
+
+    def joined(self, other: Any, what: str) -> Self:
+        """The same task with what another part of the data adds to the label names, where that may be."""
+        ...
+
+    def present(self, row: Mapping[str, Any], encoded: Any) -> Any:
+        """A prediction as people want it in a file."""
         ...
 
     def keys(self, batch: Batch) -> list[bytes]:

@@ -145,6 +145,19 @@ class TextClassification:
             return [self.names[index] for index in encoded]
         return self.names[encoded]
 
+    def joined(self, other: TextClassification, what: str) -> TextClassification:
+        """The same: a label that the pool does not have is refused where it is met."""
+        return self
+
+    def present(self, row: Mapping[str, Any], encoded: Any) -> Any:
+        """The name or names."""
+        return self.decode(encoded)
+
+    @property
+    def arrow_prediction(self) -> pa.DataType:
+        """The type of what `present` gives."""
+        return self.arrow_label
+
     def mentions(self, encoded: Any) -> list[str]:
         """The name or names."""
         return self.decode(encoded) if self.multi_label else [self.names[encoded]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,6 +32,8 @@ from hfal.tasks.schemes import (
 from hfal.tasks.scores import class_scores, from_counts
 from hfal.tasks.text import check_columns, names_in
 from hfal.tasks.words import spans_of, word_bounds, words_of
+
+logger = logging.getLogger("hfal")
 
 NO_SCHEME = "none"
 LOOK_AT = 20_000
@@ -162,6 +165,21 @@ class TokenClassification:
                 task = replace(task, label_names=tags_for(types_of(task.names), task.scheme))
         return task
 
+    def joined(self, other: TokenClassification, what: str) -> TokenClassification:
+        """The same task with the tags that another part of the data has too."""
+        if other.scheme != self.scheme:
+            raise HfalError(
+                f"the pool's tags follow scheme {self.scheme}, those of {what} {other.scheme}: state the scheme, or "
+                "convert one of them"
+            )
+        new = [name for name in other.classes if name not in self.classes]
+        if not new:
+            return self
+        logger.warning("%s: the pool has no row of %s: it is scored, but cannot be learned", what, listing(new))
+        if not self.spells_entities:
+            return replace(self, label_names=(*self.names, *new))
+        return replace(self, label_names=(*self.names, *(tag for tag in tags_for(new, self.scheme) if tag != OUTSIDE)))
+
     def _check_words(self, dataset: Dataset) -> None:
         (column,) = self.inputs
         feature = dataset.features[column]
@@ -175,7 +193,7 @@ class TokenClassification:
     def _names_in(self, dataset: Dataset) -> tuple[str, ...]:
         if self.text is None:
             names = names_in(dataset, self.tags)
-            return (OUTSIDE, *(n for n in names if n != OUTSIDE)) if not _class_label(dataset, self.tags) else names
+            return names if _class_label(dataset, self.tags) else tuple(sorted(names, key=lambda n: n != OUTSIDE))
         types: set[str] = set()
         for batch in dataset.select_columns([self.entities]).iter(10_000):
             types.update(str(e["label"]) for row in batch[self.entities] for e in row or () if "label" in e)
@@ -267,6 +285,21 @@ class TokenClassification:
     def decode(self, encoded: Any) -> list[str]:
         """list of int -> list of tags."""
         return [self.names[index] for index in encoded]
+
+    def present(self, row: Mapping[str, Any], encoded: Any) -> Any:
+        """Tags, or for raw text its entities in characters, as `entities` holds them."""
+        if self.text is None or not self.spells_entities:
+            return self.decode(encoded)
+        bounds = word_bounds(row[self.text])
+        found = spans(self.decode(encoded))
+        return [{"start": bounds[a][0], "end": bounds[b - 1][1], "label": kind} for a, b, kind in found]
+
+    @property
+    def arrow_prediction(self) -> pa.DataType:
+        """The type of what `present` gives."""
+        if self.text is None or not self.spells_entities:
+            return self.arrow_label
+        return pa.list_(pa.struct([("start", pa.int64()), ("end", pa.int64()), ("label", pa.string())]))
 
     def mentions(self, encoded: Any) -> list[str]:
         """The type of each entity, or each tag."""
