@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 import logging
 
-from benchmarks import passes, selection
+from benchmarks import passes, selection, words
 
-BENCHMARKS = {**selection.BENCHMARKS, **passes.BENCHMARKS}
+BENCHMARKS = {**selection.BENCHMARKS, **passes.BENCHMARKS, **words.BENCHMARKS}
 
 
 def main() -> None:

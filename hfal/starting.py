@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,40 +14,53 @@ from hfal.config import Source, check_config
 from hfal.data import load_source
 from hfal.errors import HfalError, listing
 from hfal.files import write_text
-from hfal.pool import Pool
-from hfal.tasks import TextClassification
+from hfal.pool import Pool, drop_empty, labelled
+from hfal.tasks import Task, TextClassification, TokenClassification
 from hfal.tasks.text import check_columns
 
 LABEL_NAMES = ("label", "labels", "class", "category", "sentiment", "target", "intent", "y")
+WORD_NAMES = ("tokens", "words")
+TAG_NAMES = ("ner_tags", "tags", "pos_tags", "labels")
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
 TEMPLATE = """\
 # Written by `hfal init`. Run it with: hfal run {path}
 # Every key is explained in docs/configuration.md.
 
-output_dir: {output_dir}        # the run folder: rounds, model, report
-seed: 0                         # of every chance; the same seed gives the same run
+output_dir: {output_dir}  # the run folder: rounds, model, report
+seed: 0  # of every chance; the same seed gives the same run
 
 # The rows to choose from, and rows that are only measured on. Drawn from one source they never overlap.
 pool: {{source: {source}{skip}}}
 test: {{source: {source}, rows: {test_rows}{skip}}}
 
-task:
-  type: text_classification
-  text: {text}                  # the column of texts
-  label: {label}                # the column of labels
-  multi_label: {multi_label}             # true where a text can have several labels
+{task}
 
 # frozen_head: embeddings once, then seconds a round. fine_tune: the whole model in each round.
 learner: {{type: frozen_head, model: {model}}}
 
-strategy: {strategy}            # `hfal strategies` lists what there is
-oracle: simulated               # the labels that the data has: active learning in retrospect
-baseline: random                # the same budget by chance beside it
+strategy: {strategy}  # `hfal strategies` lists what there is
+oracle: simulated  # the labels that the data has: active learning in retrospect
+baseline: random  # the same budget by chance beside it
 
-budget: {{rows: {budget}}}          # labels in all
-batch: {{rows: {batch}}}            # labels in each round
+budget: {{{unit}: {budget}}}  # {unit} that may be labelled in all
+batch: {{{unit}: {batch}}}  # {unit} in each round
 """
+
+TEXT_TASK = """\
+task:
+  type: text_classification
+  text: {text}  # the column of texts
+  label: {label}  # the column of labels
+  multi_label: {multi_label}  # true where a text can have several labels"""
+
+WORD_TASK = """\
+task:
+  type: token_classification
+  tokens: {text}  # the column of word lists
+  tags: {label}  # the column of their tags
+  scheme: {scheme}  # how tags spell entities; none for tags that do not
+  illegal: {illegal}  # repair mends tags that the scheme forbids"""
 
 Ask = Callable[[str, str | None, str | None], str]
 
@@ -74,32 +88,55 @@ def write_config(
     label = ask("label", _likely_label(rows, text), label)
     check_columns(rows, [label])
     model = ask("model", "demo/minilm" if source.startswith("demo/") else DEFAULT_MODEL, model)
-    multi_label = isinstance(rows[0][label], list)
-    task = TextClassification(text, label, multi_label=multi_label).resolve(rows)
-    tell(f"{len(task.names)} labels: {listing(task.names)}")
-    empty = sum(value is None or not value.strip() for value in rows[text])
-    if empty:
-        tell(f"{empty:,} rows have no text: the config leaves them out (skip_empty)")
-    pool = Pool.from_dataset(rows, task, skip_empty=True)
+    task, section = _task_of(rows, text, label)
+    tell(f"{len(task.classes)} classes: {listing(task.classes)}")
+    check_columns(rows, task.inputs)
+    kept = drop_empty(rows, task)
+    if len(kept) < len(rows):
+        tell(f"{len(rows) - len(kept):,} rows have no text: the config leaves them out (skip_empty)")
+    pool = Pool.from_dataset(kept, task)
     distinct = len(pool) - pool.duplicates
     test_rows = max(1, min(2000, distinct // 4))
     batch = max(1, min(50, (distinct - test_rows) // 20))
+    if task.per_word:  # what so many rows hold, in round numbers
+        batch = max(10, 10 * round(batch * float(pool.lengths(pool.unlabeled).mean()) / 10))
     content = TEMPLATE.format(
         path=path,
         output_dir=f"runs/{_stem(source)}",
         source=_quote(source),
-        skip=", skip_empty: true" if empty else "",
+        skip=", skip_empty: true" if len(kept) < len(rows) else "",
         test_rows=test_rows,
-        text=_quote(text),
-        label=_quote(label),
-        multi_label=str(multi_label).lower(),
+        task=section,
         model=_quote(model),
-        strategy="margin>kmeans(prefilter=10)",
+        strategy=task.default_strategy,
+        unit="words" if task.per_word else "rows",
         budget=batch * 11,
         batch=batch,
     )
     check_config(yaml.safe_load(content), str(path))
     write_text(path, content)
+
+
+def _task_of(rows: Dataset, text: str, label: str) -> tuple[Task, str]:
+    """The task that the columns speak of, and how a config says it."""
+    names = {"text": _quote(text), "label": _quote(label)}
+    if not _is_words(rows, text):
+        multi_label = isinstance(rows[0][label], list)
+        task: Task = TextClassification(text, label, multi_label=multi_label).resolve(rows)
+        return task, TEXT_TASK.format(multi_label=str(multi_label).lower(), **names)
+    words = TokenClassification(text, label).resolve(rows)
+    try:
+        labelled(rows, words, "the data")
+    except HfalError as error:
+        if "illegal: repair" not in str(error):
+            raise
+        words = replace(words, illegal="repair")
+    return words, WORD_TASK.format(scheme=words.scheme, illegal=words.illegal, **names)
+
+
+def _is_words(rows: Dataset, column: str) -> bool:
+    """Whether a column holds lists of words."""
+    return getattr(getattr(rows.features[column], "feature", None), "dtype", "") in ("string", "large_string")
 
 
 def _quote(value: str) -> str:
@@ -112,7 +149,10 @@ def _stem(source: str) -> str:
 
 
 def _likely_text(rows: Dataset) -> str:
-    """The text column with the longest values."""
+    """A column of word lists that is called so, or the text column with the longest values."""
+    words = [name for name in WORD_NAMES if name in rows.column_names and _is_words(rows, name)]
+    if words:
+        return words[0]
     columns = [n for n, f in rows.features.items() if getattr(f, "dtype", "") in ("string", "large_string")]
     if not columns:
         raise HfalError(f"no column holds text; the data has: {listing(rows.column_names)}")
@@ -122,6 +162,8 @@ def _likely_text(rows: Dataset) -> str:
 
 def _likely_label(rows: Dataset, text: str) -> str | None:
     """A column of class labels, or one whose name says so."""
+    if _is_words(rows, text):
+        return next((name for name in TAG_NAMES if name in rows.column_names), None)
     for name, feature in rows.features.items():
         if isinstance(getattr(feature, "feature", feature), ClassLabel):
             return str(name)

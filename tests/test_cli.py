@@ -164,7 +164,7 @@ def test_init_writes_a_config_that_runs(project, tmp_path, tiny_model):
     config = tmp_path / "mine.yaml"
     done = hfal("init", "--source", folder / "rows.csv", "--model", tiny_model, "-o", config, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "3 labels: bad, fine, good" in done.stdout
+    assert "3 classes: bad, fine, good" in done.stdout
     assert hfal("init", "--source", folder / "rows.csv", "-o", config).returncode == 2  # not over what is there
     values = yaml.safe_load(config.read_text())
     assert (values["task"]["text"], values["task"]["label"]) == ("text", "label")

@@ -171,6 +171,27 @@ def test_two_processes_choose_the_same_rows_as_one(project, tmp_path, learner):
     assert scores[0] == scores[1]
 
 
+def test_init_sees_word_lists_and_writes_a_config_that_runs(project, tmp_path, tiny_model):
+    text = (project[0] / "train.conll").read_text()
+    (tmp_path / "mine.conll").write_text("Rome\tI-bad\n\n" + text)
+    done = hfal(
+        "init", "--source", tmp_path / "mine.conll", "--model", tiny_model, "-o", tmp_path / "c.yaml", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 classes: bad, good" in done.stdout
+    config = yaml.safe_load((tmp_path / "c.yaml").read_text())
+    assert config["task"] == {
+        "type": "token_classification",
+        "tokens": "tokens",
+        "tags": "ner_tags",
+        "scheme": "BIO",
+        "illegal": "repair",
+    }
+    assert set(config["budget"]) == set(config["batch"]) == {"words"}
+    ran = hfal("run", tmp_path / "c.yaml", "--set", "baseline=null", "--set", "budget.words=150", cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+
+
 def test_raw_text_with_spans_runs_to_its_report(tmp_path, tiny_model):
     with open(tmp_path / "rows.jsonl", "w") as handle:
         for row in make_tagged(80):
