@@ -25,6 +25,9 @@ from hfal.functional.select import top_k
 POINTS_PER_CENTROID = 256
 """k-means fits on at most this many rows per centroid, drawn at random; more add time, not quality."""
 
+LARGEST_CLUSTER = 8192
+"""Typical rows of a larger cluster are looked for among so many of it, drawn at random."""
+
 
 def kcenter_greedy(
     embeddings: Tensor,
@@ -414,6 +417,9 @@ def _typical_rows(
         cluster = min(sizes, key=lambda c: (sizes[c] < min_cluster_size, labelled[c], -sizes[c], c))
         if cluster not in ranked:
             rows = members[cluster]
+            most = max(LARGEST_CLUSTER, size + 1)
+            if len(rows) > most:  # typicality is quadratic: a sample shows the density too
+                rows = rows[torch.randperm(len(rows), generator=generator)[:most].sort().values]
             scores = typicality(embeddings[rows], neighbours)
             if weights is not None:
                 scores = scores * weights[rows]

@@ -67,8 +67,11 @@ def select_within(strategy: Strategy, context: Context, limits: Sequence[Limit],
 
 
 def _about(costs: NDArray[np.float64], left: float) -> int:
-    """How many rows of average cost can be paid for, at least 1."""
-    return max(1, math.floor(left / float(costs.mean())))
+    """How many rows can be paid for, at least 1; some more where costs differ, since not all will fit."""
+    each = float(costs.mean())
+    if costs.min() == costs.max():
+        return max(1, math.floor(left / each))
+    return math.ceil(1.1 * left / each) + 5
 
 
 def _part(selection: Selection, places: list[int]) -> Selection:

@@ -265,22 +265,37 @@ class TokenClassification:
         raise HfalError(f"tag {tag!r} of {_word(words, at)} in {where} is not one of {listing(names)}{hint}")
 
     def _lawful(self, encoded: list[int], words: Sequence[str] | None, where: str) -> list[int]:
-        if self.rules is None or not encoded or not (set(encoded) - {self.outside}):
-            return encoded
-        wrong = self.rules.violations(Ragged.of([torch.tensor(encoded)])).nonzero().flatten()
-        if not len(wrong):
+        at = self._first_illegal(encoded)
+        if at is None:
             return encoded
         tags = self.decode(encoded)
         if self.illegal == "repair":
             mended = tags_of(spans(tags), len(tags), self.scheme)
             return [self.names.index(tag) for tag in mended]
-        at = int(wrong[0])
-        before = f"after {tags[at - 1]}" if at else "at the start"
-        after = " at the end" if at == len(tags) - 1 and self.rules.follow[encoded[at - 1], encoded[at]] and at else ""
+        stands = "at the end" if at == len(tags) else f"after {tags[at - 1]}" if at else "at the start"
+        at = min(at, len(tags) - 1)
         raise HfalError(
-            f"tag {tags[at]!r} of {_word(words, at)} in {where} may not stand {before}{after} in scheme "
+            f"tag {tags[at]!r} of {_word(words, at)} in {where} may not stand {stands} in scheme "
             f"{self.scheme}; illegal: repair mends such tags"
         )
+
+    @cached_property
+    def _tables(self) -> tuple[list[bool], list[list[bool]], list[bool]] | None:
+        """What the scheme allows as plain lists, which are quick to ask for one row."""
+        rules = self.rules
+        return None if rules is None else (rules.start.tolist(), rules.follow.tolist(), rules.end.tolist())
+
+    def _first_illegal(self, encoded: Sequence[int]) -> int | None:
+        """The first word whose tag may not stand where it stands; their number where the last may not be last."""
+        if self._tables is None or not encoded:
+            return None
+        start, follow, end = self._tables
+        if not start[encoded[0]]:
+            return 0
+        for at in range(1, len(encoded)):
+            if not follow[encoded[at - 1]][encoded[at]]:
+                return at
+        return None if end[encoded[-1]] else len(encoded)
 
     def decode(self, encoded: Any) -> list[str]:
         """list of int -> list of tags."""

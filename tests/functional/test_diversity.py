@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from hfal import functional as F
-from hfal.functional import checks
+from hfal.functional import checks, diversity
 
 PICKERS = {
     "kcenter_greedy": lambda x, k, g: F.kcenter_greedy(x, k, None, g),
@@ -177,3 +177,43 @@ def test_large_matrices_are_read_in_chunks_with_the_same_result(monkeypatch):
     monkeypatch.setattr(checks, "CHUNK", 64)
     monkeypatch.setattr("hfal.functional.diversity.CHUNK", 64)
     assert (F.kcenter_greedy(x, 9, known).tolist(), F.kmeans_pp(x.half(), 5).tolist()) == whole
+
+
+@given(
+    x=arrays("float32", (18, 2), elements=st.floats(-5, 5, width=32), unique=True),
+    weights=arrays("float32", 14, elements=st.floats(0.125, 8, width=32)),
+    size=st.integers(1, 14),
+)
+@settings(max_examples=40)
+def test_weighted_kcenter_takes_the_farthest_per_cost(x, weights, size):
+    pool, known, weights = torch.from_numpy(x[4:]), torch.from_numpy(x[:4]), torch.from_numpy(weights)
+    picks = F.kcenter_greedy(pool, size, known, weights=weights).tolist()
+    covered = list(known)
+    for pick in picks:
+        gains = weights * torch.stack([((pool - c) ** 2).sum(1) for c in covered]).amin(0)
+        assert float(gains[pick]) == pytest.approx(float(gains.max()), rel=1e-3, abs=1e-4)
+        covered.append(pool[pick])
+
+
+def test_weights_pull_centroids_and_draws(generator):
+    x = torch.randn(60, 3, generator=generator)
+    weights = torch.rand(60, generator=generator) + 0.1
+    (centroid,), _ = F.kmeans(x, 1, generator, weights=weights)
+    torch.testing.assert_close(centroid, (x * weights[:, None]).sum(0) / weights.sum(), atol=1e-5, rtol=1e-4)
+    heavy = torch.full((60,), 1e-6)
+    heavy[:6] = 1.0
+    drawn = F.kmeans_pp(x, 6, generator, heavy)
+    assert sorted(drawn.tolist()) == list(range(6))
+    for bad in (torch.ones(3), torch.zeros(60), torch.full((60,), float("inf"))):
+        with pytest.raises(ValueError, match="weights must be"):
+            F.kmeans(x, 2, generator, weights=bad)
+
+
+def test_typical_rows_of_a_large_cluster_come_from_a_sample(monkeypatch, generator):
+    monkeypatch.setattr(diversity, "LARGEST_CLUSTER", 30)
+    dense = torch.randn(300, 2, generator=generator) * 0.1
+    sparse = torch.randn(100, 2, generator=generator) * 10
+    picks = F.typiclust(torch.cat((dense, sparse)), 1, None, generator)
+    assert picks.tolist()[0] < 300
+    many = F.typiclust(torch.cat((dense, sparse)), 50, None, generator, max_clusters=1)
+    assert len(set(many.tolist())) == 50

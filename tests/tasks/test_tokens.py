@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, List, Value
+from hypothesis import given
+from hypothesis import strategies as st
 from seqeval.metrics import classification_report
 
 from hfal import HfalError, Pool, TokenClassification
@@ -59,8 +61,20 @@ def test_illegal_tags_are_repaired_where_asked():
     task = TokenClassification(label_names=names, scheme="IOBES", illegal="repair")
     assert task.decode(task.encode(["B-x", "O", "I-x", "I-x"], "row 0")) == ["S-x", "O", "B-x", "E-x"]
     strict = TokenClassification(label_names=names, scheme="IOBES")
-    with pytest.raises(HfalError, match="tag 'B-x' of word 1 in row 0 may not stand after O at the end"):
+    with pytest.raises(HfalError, match="tag 'B-x' of word 1 in row 0 may not stand at the end"):
         strict.encode(["O", "B-x"], "row 0")
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=6), st.sampled_from(["BIO", "IOB1", "IOBES"]))
+def test_a_label_is_refused_where_decoding_would_forbid_it(tags, scheme):
+    task = TokenClassification(label_names=tags_for(["x"], scheme), scheme=scheme)
+    tags = [tag % len(task.names) for tag in tags]
+    illegal = task.rules.violations(Ragged.of([torch.tensor(tags)])).any()
+    try:
+        assert task.encode(tags, "row 0") == tags
+        assert not illegal
+    except HfalError:
+        assert illegal
 
 
 def test_raw_text_with_character_spans():
