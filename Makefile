@@ -46,8 +46,9 @@ bench: $(VENV)/torch.stamp  ## speed against peers, as ratios (an environment of
 	@$(MAKE) --no-print-directory VENV=.venv-bench .venv-bench/bench.stamp
 	@.venv-bench/bin/python -m benchmarks
 
-evidence: $(VENV)/demo.stamp  ## the learning curves of docs/evidence.md (about a quarter of an hour)
+evidence: $(VENV)/demo.stamp  ## the learning curves of docs/evidence.md (an hour or two)
 	@$(BIN)/python -m benchmarks.evidence
+	@$(BIN)/python -m benchmarks.evidence_words
 
 clean:           ## remove environments and caches, never runs/
 	rm -rf .venv .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -88,10 +88,14 @@ def share_at(runs: list[dict[str, Any]], score: float) -> str:
         curve = Curve(tuple(one["words"]), tuple(one["f1"]))
         grid = np.linspace(curve.cost[0], curve.cost[-1], 2001)
         below = np.flatnonzero(curve.at(grid) < score)
-        if len(below) and below[-1] == len(grid) - 1:
-            return f"not by {curve.cost[-1] / one['total']:.0%}"
-        found.append(float(grid[below[-1] + 1 if len(below) else 0]) / one["total"])
+        if not len(below) or below[-1] < len(grid) - 1:
+            found.append(float(grid[below[-1] + 1 if len(below) else 0]) / one["total"])
+    spent = max(one["words"][-1] / one["total"] for one in runs)
+    if not found:
+        return f"not by {spent:.0%}"
     mean = statistics.mean(found)
+    if len(found) < len(runs):
+        return f"{len(found)} of {len(runs)} seeds by {spent:.0%}, at {mean:.0%}"
     if len(found) < 2:
         return f"{mean:.1%}"
     half = stats.t.ppf(0.975, len(found) - 1) * statistics.stdev(found) / len(found) ** 0.5

@@ -95,19 +95,24 @@ def problem_type(task: Task) -> str:
 
 
 def _load_model(auto: Any, model: str, **arguments: Any) -> PreTrainedModel:
-    with _quiet():  # that a new head is new need not be told in every round
+    with quiet():
         loaded = _load(auto, model, "model", use_safetensors=True, dtype=torch.float32, **arguments)
     return loaded.eval()
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    level = transformers.utils.logging.get_verbosity()
-    transformers.utils.logging.set_verbosity_error()
+def quiet() -> Iterator[None]:
+    """What transformers says and shows while it loads and saves is not said, in every round anew."""
+    logging = transformers.utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         yield
     finally:
-        transformers.utils.logging.set_verbosity(level)
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _load(auto: Any, model: str, what: str, **arguments: Any) -> Any:

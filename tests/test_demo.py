@@ -1,5 +1,9 @@
 """The real demo assets, end to end: a real MiniLM on real tweets."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -88,3 +92,21 @@ def test_choosing_beats_chance_on_real_entities():
             areas[name].append(area_under_curve(Curve.of(run.run(), "f1", "words")))
     assert np.mean(areas["hfal"]) > np.mean(areas["random"])
     assert np.mean(areas["random"]) > 0.15
+
+
+@pytest.mark.slow
+def test_the_entity_recipe_prints_words_and_scores_beside_chance(tmp_path):
+    command = [sys.executable, "recipes/ner.py", "--offline", "--words", "1000", "--batch_words", "500"]
+    done = subprocess.run(
+        [*command, "--test_rows", "200", "--output_dir", str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent.parent,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    header, *rounds, report = done.stdout.strip().splitlines()
+    assert header.split() == ["words", "precision", "recall", "F1", "random"]
+    assert [int(line.split()[0].replace(",", "")) for line in rounds][-1] in range(990, 1001)
+    assert "<mark" in Path(report.split(": ")[1]).read_text()

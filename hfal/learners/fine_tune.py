@@ -14,7 +14,7 @@ from hfal.compute import derive_seed, own_randomness, state
 from hfal.errors import HfalError
 from hfal.inference import as_signals, reducer, run_pass, token_budget
 from hfal.learners.base import FitReport, evaluate
-from hfal.models import POOLINGS, check_pooling, load_classifier, load_tokenizer, max_length_of
+from hfal.models import POOLINGS, check_pooling, load_classifier, load_tokenizer, max_length_of, quiet
 from hfal.probe import Probe, WordProbe
 from hfal.signals import Needs, Signals
 from hfal.tasks.base import Task
@@ -155,10 +155,12 @@ class FineTune:
 
     def save(self, folder: Path) -> None:
         """See `Learner.save`."""
-        self.model.save_pretrained(folder)
+        with quiet():
+            self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
     def load(self, folder: Path) -> None:
         """See `Learner.load`."""
-        loaded = getattr(transformers, self.task.auto_model).from_pretrained(folder, use_safetensors=True)
+        with quiet():
+            loaded = getattr(transformers, self.task.auto_model).from_pretrained(folder, use_safetensors=True)
         self._model, self._trained = loaded.eval(), True

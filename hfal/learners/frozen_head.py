@@ -34,6 +34,7 @@ from hfal.models import (
     load_tokenizer,
     max_length_of,
     problem_type,
+    quiet,
 )
 from hfal.probe import word_outputs
 from hfal.signals import Needs, Signals
@@ -326,12 +327,14 @@ class FrozenHead:
 
     def save(self, folder: Path) -> None:
         """See `Learner.save`: one folder with encoder and head."""
-        self.model.save_pretrained(folder)
+        with quiet():
+            self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
     def load(self, folder: Path) -> None:
         """See `Learner.load`."""
-        loaded = self._kind.from_pretrained(folder, use_safetensors=True)
+        with quiet():
+            loaded = self._kind.from_pretrained(folder, use_safetensors=True)
         assert self._model is not None
         self._model.classifier.load_state_dict(loaded.classifier.state_dict())
         self._trained = True
