@@ -24,9 +24,8 @@ from hfal.oracles import Oracle, Simulated
 from hfal.pool import Pool, Positions, labelled
 from hfal.rounds import Ledger, Round
 from hfal.signals import Needs, Signals
-from hfal.strategies import Context, Entry, Selection, Strategy, entries, make, resolve
+from hfal.strategies import Context, Selection, Strategy, check_units, make, resolve
 from hfal.strategies.within import Limit, allowance, select_within
-from hfal.tasks.base import Task
 
 logger = logging.getLogger("hfal")
 
@@ -124,7 +123,7 @@ class ActiveLearner:
         if not len(free):
             raise HfalError(f"nothing to ask: all {count(len(self.pool), 'row')} of the pool are labelled")
         for strategy in (self.strategy, self.start):
-            check_units(strategy, task, self._names[id(strategy)])
+            check_units(strategy, "word" if task.per_word else "row", task.name, self._names[id(strategy)])
         first = [] if self._given else [self.start_size]
         for what, size in [("batch", self.batch)] + [("seed set", size) for size in first]:
             if size.unit == "rows" and len(free) < size.amount:
@@ -382,26 +381,3 @@ class _Clock:
         start = time.perf_counter()
         yield
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
-
-
-def check_units(strategy: Strategy, task: Task, name: str) -> None:
-    """What a strategy reads of the model is what this task's models give.
-
-    Raises:
-        HfalError: it scores words where rows have one label, or the other way round.
-    """
-    needs, unit = strategy.needs, "word" if task.per_word else "row"
-    if needs.units <= {unit}:
-        return
-    reads = "each row's own prediction" if task.per_word else "a tag for each word"
-    fit = [entry.name for entry in entries() if _fits(entry, unit)]
-    raise HfalError(
-        f"strategy {name} reads {reads}, which {task.name} does not have; those that fit: {listing(fit, 40)}"
-    )
-
-
-def _fits(entry: Entry, unit: str) -> bool:
-    try:
-        return bool(entry.make().needs.units <= {unit})
-    except HfalError:  # one that is made of others
-        return True

@@ -12,8 +12,6 @@ from hfal.functional.diversity import (
     kmeans,
     kmeans_pick,
     kmeans_pp,
-    typicality,
-    typiclust,
 )
 from hfal.functional.gradients import badge
 from hfal.functional.ragged import Ragged, mean_words, reduce_words
@@ -27,6 +25,7 @@ from hfal.functional.sequences import (
     token_least_confidence,
     token_margin,
 )
+from hfal.functional.typicality import typicality, typiclust
 from hfal.functional.uncertainty import entropy, least_confidence, margin, variation_ratio
 
 __all__ = [

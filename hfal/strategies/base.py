@@ -216,3 +216,29 @@ def entry(name: str) -> Entry:
     if name not in _REGISTRY:
         raise HfalError(f"unknown strategy {name!r}{nearest(name, _REGISTRY)}; known: {listing(_REGISTRY, 40)}")
     return _REGISTRY[name]
+
+
+def check_units(strategy: Strategy, unit: str, task: str, name: str) -> None:
+    """What a strategy reads of the model is what the model of a task gives.
+
+    Args:
+        strategy: the strategy.
+        unit: what has an output of the model: "row" or "word".
+        task: its name.
+        name: of the strategy.
+
+    Raises:
+        HfalError: it scores words where rows have one label, or the other way round; those that fit are named.
+    """
+    if strategy.needs.units <= {unit}:
+        return
+    reads = "each row's own prediction" if unit == "word" else "a tag for each word"
+    fit = [entry.name for entry in entries() if _reads_only(entry, unit)]
+    raise HfalError(f"strategy {name} reads {reads}, which {task} does not have; those that fit: {listing(fit, 40)}")
+
+
+def _reads_only(entry: Entry, unit: str) -> bool:
+    try:
+        return bool(entry.make().needs.units <= {unit})
+    except HfalError:  # one that is made of others
+        return True

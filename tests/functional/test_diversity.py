@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from hfal import functional as F
-from hfal.functional import checks, diversity
+from hfal.functional import checks
 
 PICKERS = {
     "kcenter_greedy": lambda x, k, g: F.kcenter_greedy(x, k, None, g),
@@ -148,28 +148,6 @@ def test_kmeans_pick_takes_the_row_nearest_to_each_centroid():
         assert best in picks
 
 
-def test_typicality_is_the_inverse_mean_distance_to_the_nearest():
-    torch.manual_seed(4)
-    x = torch.randn(30, 3)
-    distance = torch.cdist(x, x).fill_diagonal_(float("inf")).sort(1).values[:, :5]
-    torch.testing.assert_close(F.typicality(x, 5), 1 / distance.mean(1), atol=1e-3, rtol=1e-3)
-    assert F.typicality(torch.zeros(1, 2)).tolist() == [1.0]
-    assert torch.isfinite(F.typicality(torch.zeros(5, 2))).all()
-
-
-def test_typiclust_covers_the_clusters_without_a_label_first():
-    torch.manual_seed(5)
-    centers = torch.tensor([[0.0, 0.0], [30.0, 0.0], [0.0, 30.0], [30.0, 30.0]])
-    sizes = [60, 50, 40, 30]
-    x = torch.cat([c + torch.randn(n, 2) for c, n in zip(centers, sizes, strict=True)])
-    owner = torch.repeat_interleave(torch.arange(4), torch.tensor(sizes))
-    assert set(owner[F.typiclust(x, 4)].tolist()) == {0, 1, 2, 3}
-    picks = F.typiclust(x, 3, centers[:1])  # cluster 0 has a label
-    assert set(owner[picks].tolist()) == {1, 2, 3}
-    outlier = torch.cat((x, torch.tensor([[500.0, 500.0]])))
-    assert len(x) not in F.typiclust(outlier, 4).tolist()
-
-
 def test_large_matrices_are_read_in_chunks_with_the_same_result(monkeypatch):
     torch.manual_seed(6)
     x, known = torch.randn(400, 5), torch.randn(7, 5)
@@ -207,13 +185,3 @@ def test_weights_pull_centroids_and_draws(generator):
     for bad in (torch.ones(3), torch.zeros(60), torch.full((60,), float("inf"))):
         with pytest.raises(ValueError, match="weights must be"):
             F.kmeans(x, 2, generator, weights=bad)
-
-
-def test_typical_rows_of_a_large_cluster_come_from_a_sample(monkeypatch, generator):
-    monkeypatch.setattr(diversity, "LARGEST_CLUSTER", 30)
-    dense = torch.randn(300, 2, generator=generator) * 0.1
-    sparse = torch.randn(100, 2, generator=generator) * 10
-    picks = F.typiclust(torch.cat((dense, sparse)), 1, None, generator)
-    assert picks.tolist()[0] < 300
-    many = F.typiclust(torch.cat((dense, sparse)), 50, None, generator, max_clusters=1)
-    assert len(set(many.tolist())) == 50
