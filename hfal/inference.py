@@ -24,7 +24,7 @@ from hfal.errors import HfalError
 from hfal.functional import Ragged
 from hfal.signals import Needs, Reducer, Signals
 from hfal.tasks.base import Task
-from hfal.tokens import Tokens
+from hfal.tokens import Tokens, taken
 
 Outputs = dict[str, Tensor | Ragged]
 """Signal name -> [B, ...], or `Ragged` with one entry a word; samples come second: `mc_logits` is [B, K, C]."""
@@ -104,9 +104,7 @@ def run_pass(
     """
     current = state()
     batches = plan_batches(tokens.lengths, budget)
-    results: dict[str, Tensor] = {}
-    ragged: set[str] = set()
-    words = int(tokens.units.sum())
+    results = Collected(tokens.units, scratch)
     mine = batches[current.process_index :: current.num_processes]
     with tqdm(
         total=sum(len(batch) for batch in mine),
@@ -122,46 +120,64 @@ def run_pass(
             outputs = {name: _on_cpu(value) for name, value in outputs.items()}
             _check_finite(outputs, rows)
             kept = finish(outputs) if finish else outputs
-            for name, value in kept.items():
-                if isinstance(value, Ragged):
-                    ragged.add(name)
-                    value, where, size = value.values, tokens.places(rows), words
-                else:
-                    where, size = rows, len(tokens)
-                if name not in results:
-                    results[name] = allocate((size, *value.shape[1:]), scratch)
-                results[name][torch.from_numpy(where)] = value
+            results.put(rows, kept)
             bar.update(len(rows))
-    whole, ragged = _complete(results, ragged, scratch)
-    if not ragged:
-        return dict(whole)
-    offsets = torch.from_numpy(np.concatenate(([0], np.cumsum(tokens.units))))
-    return {name: Ragged(value, offsets) if name in ragged else value for name, value in whole.items()}
+    return results.complete()
+
+
+class Collected:
+    """What is kept of batches, laid out in the order of the rows.
+
+    Args:
+        units: [N] outputs of each row: one, or its words.
+        scratch: folder for results too large for memory.
+    """
+
+    def __init__(self, units: NDArray[np.int64], scratch: Path | None) -> None:
+        self.offsets = np.concatenate(([0], np.cumsum(units)))
+        self.scratch = scratch
+        self._values: dict[str, Tensor] = {}
+        self._ragged: set[str] = set()
+
+    def put(self, rows: NDArray[np.int64], kept: Outputs) -> None:
+        """Outputs of these rows."""
+        for name, value in kept.items():
+            where, size = rows, len(self.offsets) - 1
+            if isinstance(value, Ragged):
+                self._ragged.add(name)
+                value, where, size = value.values, taken(self.offsets, rows)[1], int(self.offsets[-1])
+            if name not in self._values:
+                self._values[name] = allocate((size, *value.shape[1:]), self.scratch)
+            self._values[name][torch.from_numpy(where)] = value
+
+    def outputs(self) -> Outputs:
+        """What this process has."""
+        ends = torch.from_numpy(self.offsets)
+        return {k: Ragged(v, ends) if k in self._ragged else v for k, v in self._values.items()}
+
+    def complete(self) -> Outputs:
+        """Each process's part, put together on all of them. Every row is zero but on one process."""
+        if state().num_processes == 1:
+            return self.outputs()
+        from accelerate.utils import gather_object
+
+        shapes: dict[str, torch.Size] = {}
+        for part, ragged in gather_object([({k: v.shape for k, v in self._values.items()}, self._ragged)]):
+            shapes.update(part)
+            self._ragged = self._ragged | ragged
+        for name, shape in sorted(shapes.items()):
+            if name not in self._values:
+                self._values[name] = allocate(tuple(shape), self.scratch)
+            for start in range(0, shape[0], 65_536):
+                chunk = self._values[name][start : start + 65_536]
+                chunk.copy_(sum_over_processes(chunk))
+        return self.outputs()
 
 
 def _on_cpu(value: Tensor | Ragged) -> Tensor | Ragged:
     if isinstance(value, Ragged):
         return Ragged(value.values.detach().float().cpu(), value.offsets.cpu())
     return value.detach().float().cpu()
-
-
-def _complete(results: dict[str, Tensor], ragged: set[str], scratch: Path | None) -> tuple[dict[str, Tensor], set[str]]:
-    """Each process's part, put together on all of them. Every row is zero but on one process."""
-    if state().num_processes == 1:
-        return results, ragged
-    from accelerate.utils import gather_object
-
-    shapes: dict[str, torch.Size] = {}
-    for part, words in gather_object([({name: value.shape for name, value in results.items()}, ragged)]):
-        shapes.update(part)
-        ragged = ragged | words
-    for name, shape in sorted(shapes.items()):
-        if name not in results:
-            results[name] = allocate(tuple(shape), scratch)
-        for start in range(0, shape[0], 65_536):
-            chunk = results[name][start : start + 65_536]
-            chunk.copy_(sum_over_processes(chunk))
-    return results, ragged
 
 
 def allocate(shape: tuple[int, ...], scratch: Path | None = None) -> Tensor:

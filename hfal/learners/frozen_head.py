@@ -22,7 +22,7 @@ from hfal.embeddings import EmbeddingStore
 from hfal.errors import HfalError
 from hfal.frozen import FrozenHeadConfig, FrozenHeadModel, FrozenWordHeadModel, cut_layers
 from hfal.functional import Ragged
-from hfal.inference import Outputs, allocate, as_signals, reducer
+from hfal.inference import Collected, Outputs, as_signals, reducer
 from hfal.learners.base import FitReport, evaluate
 from hfal.learners.fine_tune import FineTune
 from hfal.linear import ABSENT_WEIGHT, fit_softmax, frequency_weights
@@ -259,26 +259,15 @@ class FrozenHead:
         slots = self.store.slots(rows)
         finish = reducer(needs, self.task)
         units = self.store.units(slots)
-        offsets = np.concatenate(([0], np.cumsum(units)))
-        results: dict[str, Tensor] = {}
-        ragged: set[str] = set()
+        results = Collected(units, self.cache)
         for part in self._parts(slots):
             embeddings = self.store.gather(slots[part])
-            kept = finish(
-                self._word_outputs(embeddings, units[part], needs)
-                if self.task.per_word
-                else self._outputs(embeddings, needs)
-            )
-            for name, value in kept.items():
-                first, size = part.start, len(slots)
-                if isinstance(value, Ragged):
-                    ragged.add(name)
-                    value, first, size = value.values, int(offsets[part.start]), int(offsets[-1])
-                if name not in results:
-                    results[name] = allocate((size, *value.shape[1:]), self.cache)
-                results[name][first : first + len(value)] = value
-        ends = torch.from_numpy(offsets)
-        return as_signals({k: Ragged(v, ends) if k in ragged else v for k, v in results.items()}, self.task)
+            if self.task.per_word:
+                found = self._word_outputs(embeddings, units[part], needs)
+            else:
+                found = self._outputs(embeddings, needs)
+            results.put(np.arange(part.start, part.stop), finish(found))
+        return as_signals(results.outputs(), self.task)
 
     def _outputs(self, embeddings: Tensor, needs: Needs) -> Outputs:
         outputs: Outputs = {"embeddings": embeddings, "features": embeddings}
