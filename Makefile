@@ -27,11 +27,14 @@ $(VENV)/%.stamp: pyproject.toml $(VENV)/torch.stamp
 demo: $(VENV)/demo.stamp  ## the main job on real tweets, without network: table and report.html
 	@$(BIN)/hfal run recipes/sentiment-offline.yaml
 
+# Two of a kind on each core would only wait for each other: a process a core, one thread each.
+PYTEST  = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadscope
+
 test: $(VENV)/test.stamp  ## the whole test suite
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 test-fast: $(VENV)/test.stamp  ## the suite without what takes minutes
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(PYTEST) -m "not slow"
 
 lint: $(VENV)/test.stamp  ## ruff, formatting included
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

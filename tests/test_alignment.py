@@ -89,7 +89,7 @@ def test_every_word_is_read_at_its_own_first_piece(sentences, length, which, req
         assert first_pieces(cache, tokens, row) == expected
 
 
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(sentences=SENTENCES)
 def test_there_are_as_many_predictions_as_words_whatever_the_text(sentences, tiny_model):
     for kind in (FrozenHead, FineTune):
@@ -103,7 +103,7 @@ def test_there_are_as_many_predictions_as_words_whatever_the_text(sentences, tin
         unseen = (signals.logits.values.amax(-1) == 30).tolist()
         flat = [tag for row in tags for tag in row]
         words = [word for row in sentences for word in row]
-        assert all(flat[i] == 0 for i, word in enumerate(words) if not word.strip())
+        assert all(flat[i] == 0 and unseen[i] for i, word in enumerate(words) if not word)
         assert all(flat[i] == 0 for i, gone in enumerate(unseen) if gone)
 
 

@@ -145,10 +145,10 @@ def test_a_type_that_only_the_test_rows_have_counts_and_is_told(project, tmp_pat
     assert last["per_class"]["place"]["support"] == 1 and last["per_class"]["place"]["recall"] == 0
 
 
-@pytest.mark.parametrize("learner", ["frozen_head", "fine_tune"])
-def test_two_processes_choose_the_same_rows_as_one(project, tmp_path, learner):
+@pytest.mark.slow
+def test_two_processes_choose_the_same_rows_as_one(project, tmp_path):
     changes = [
-        f"learner.type={learner}",
+        "learner.type=fine_tune",
         "repeats=1",
         "baseline=null",
         "strategy=token_bald(mc_samples=4)>kmeans(prefilter=3)",

@@ -51,13 +51,9 @@ def test_a_budget_in_words_is_spent_and_never_exceeded(tagged, tagged_test, tiny
 @pytest.mark.parametrize(
     "strategy",
     [
-        "mnlp",
         "token_entropy(reduce=sum)",
-        "token_margin(reduce=top3)",
-        "token_bald(mc_samples=4)",
         "sequence_entropy(paths=3)",
         "longest",
-        "random",
         "mnlp>kmeans(prefilter=3)",
         "token_bald(mc_samples=4, form=disagreement)>coreset",
     ],
@@ -79,7 +75,7 @@ def test_longest_takes_fewer_rows_for_the_same_words(tagged, tagged_test, tiny_m
 
 
 @pytest.mark.parametrize("learner", ["frozen", "fine_tune"])
-@pytest.mark.parametrize("when", [2, 5, 8, 11, 14, 17])
+@pytest.mark.parametrize("when", [3, 8, 13])
 def test_a_run_that_ends_at_any_write_resumes_with_the_same_picks(
     tagged, tagged_test, tiny_model, tmp_path, monkeypatch, when, learner
 ):
