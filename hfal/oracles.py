@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from hfal.errors import HfalError
 from hfal.pool import Pool, Positions, encoded
-from hfal.tasks.text import check_columns
+from hfal.tasks.labels import check_columns
 
 
 class Oracle(Protocol):

@@ -19,7 +19,7 @@ from hfal.learners.base import unit_of
 from hfal.report.view import RunView, open_run
 from hfal.signals import Needs
 from hfal.tasks import Task
-from hfal.tasks.text import check_columns
+from hfal.tasks.labels import check_columns
 
 CHUNK = 20_000
 

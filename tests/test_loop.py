@@ -96,20 +96,10 @@ class Killed(BaseException):
     """Stands for the end of the process at a given write."""
 
 
-@pytest.mark.parametrize("learner", ["frozen", "fine_tune"])
-@pytest.mark.parametrize("when", range(1, 24, 3))
-def test_a_run_that_ends_at_any_write_resumes_with_the_same_picks(
-    rows, test_rows, tiny_model, tmp_path, monkeypatch, when, learner
-):
+def resumed_after(make_active, folder, when, monkeypatch):
+    """A run that ended at its nth write and was started again; beside it one that nothing disturbed."""
     import hfal.files
 
-    def make():
-        quick = TrainingConfig(num_train_epochs=1, min_steps=4, learning_rate=1e-3)
-        return FineTune(tiny_model, quick) if learner == "fine_tune" else FrozenHead(tiny_model)
-
-    options = {"budget": 30, "strategy": "margin"}
-    undisturbed = build(rows, test_rows, tiny_model, None, learner=make(), **options)
-    undisturbed.run()
     replace, writes = hfal.files.os.replace, 0
 
     def dying(source, target):
@@ -119,18 +109,38 @@ def test_a_run_that_ends_at_any_write_resumes_with_the_same_picks(
             raise Killed
         replace(source, target)
 
+    undisturbed = make_active(None)
+    undisturbed.run()
     monkeypatch.setattr(hfal.files.os, "replace", dying)
     active = None
     try:
-        active = build(rows, test_rows, tiny_model, tmp_path / "run", learner=make(), **options)
+        active = make_active(folder)
         active.run()
     except Killed:
         pass
     monkeypatch.setattr(hfal.files.os, "replace", replace)
     if active is not None:
         active.ledger.close()
-    resumed = build(rows, test_rows, tiny_model, tmp_path / "run", learner=make(), **options)
+    resumed = make_active(folder)
     resumed.run()
+    return resumed, undisturbed
+
+
+def quick_learner(kind, model):
+    quick = TrainingConfig(num_train_epochs=1, min_steps=4, learning_rate=1e-3)
+    return FineTune(model, quick) if kind == "fine_tune" else FrozenHead(model)
+
+
+@pytest.mark.parametrize("learner", ["frozen", "fine_tune"])
+@pytest.mark.parametrize("when", range(1, 24, 3))
+def test_a_run_that_ends_at_any_write_resumes_with_the_same_picks(
+    rows, test_rows, tiny_model, tmp_path, monkeypatch, when, learner
+):
+    def make(folder):
+        options = {"learner": quick_learner(learner, tiny_model), "budget": 30, "strategy": "margin"}
+        return build(rows, test_rows, tiny_model, folder, **options)
+
+    resumed, undisturbed = resumed_after(make, tmp_path / "run", when, monkeypatch)
     assert picks(resumed) == picks(undisturbed)
     assert [r.metrics for r in resumed.rounds] == [r.metrics for r in undisturbed.rounds]
 

@@ -8,16 +8,14 @@ from hfal import (
     ActiveLearner,
     Budget,
     Cost,
-    FineTune,
     FrozenHead,
     HfalError,
     Pool,
     TextClassification,
     TokenClassification,
-    TrainingConfig,
 )
 from tests.conftest import NAMES, make_tagged
-from tests.test_loop import Killed, picks
+from tests.test_loop import picks, quick_learner, resumed_after
 
 TASK = TokenClassification()
 
@@ -79,35 +77,10 @@ def test_longest_takes_fewer_rows_for_the_same_words(tagged, tagged_test, tiny_m
 def test_a_run_that_ends_at_any_write_resumes_with_the_same_picks(
     tagged, tagged_test, tiny_model, tmp_path, monkeypatch, when, learner
 ):
-    import hfal.files
+    def make(folder):
+        return build(tagged, tagged_test, tiny_model, folder, learner=quick_learner(learner, tiny_model))
 
-    def make():
-        quick = TrainingConfig(num_train_epochs=1, min_steps=4, learning_rate=1e-3)
-        return FineTune(tiny_model, quick) if learner == "fine_tune" else FrozenHead(tiny_model)
-
-    undisturbed = build(tagged, tagged_test, tiny_model, None, learner=make())
-    undisturbed.run()
-    replace, writes = hfal.files.os.replace, 0
-
-    def dying(source, target):
-        nonlocal writes
-        writes += 1
-        if writes == when:
-            raise Killed
-        replace(source, target)
-
-    monkeypatch.setattr(hfal.files.os, "replace", dying)
-    active = None
-    try:
-        active = build(tagged, tagged_test, tiny_model, tmp_path / "run", learner=make())
-        active.run()
-    except Killed:
-        pass
-    monkeypatch.setattr(hfal.files.os, "replace", replace)
-    if active is not None:
-        active.ledger.close()
-    resumed = build(tagged, tagged_test, tiny_model, tmp_path / "run", learner=make())
-    resumed.run()
+    resumed, undisturbed = resumed_after(make, tmp_path / "run", when, monkeypatch)
     assert picks(resumed) == picks(undisturbed)
     assert [(r.words, r.spent, r.metrics) for r in resumed.rounds] == [
         (r.words, r.spent, r.metrics) for r in undisturbed.rounds

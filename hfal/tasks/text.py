@@ -9,16 +9,15 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 import torch
-from datasets import ClassLabel, Dataset
+from datasets import Dataset
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hfal.errors import HfalError, listing, nearest
+from hfal.errors import HfalError, listing
 from hfal.functional import Legal
 from hfal.tasks.base import Batch
+from hfal.tasks.labels import check_columns, check_names, index_of, names_in
 from hfal.tasks.scores import class_scores
-
-MAX_CLASSES = 1000
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,9 @@ class TextClassification:
     def __post_init__(self) -> None:
         if self.label_names is None:
             return
-        if isinstance(self.label_names, str):
-            raise HfalError(f"label_names must be a list of names, got the text {self.label_names!r}")
-        names = tuple(str(name) for name in self.label_names)
+        names = check_names(self.label_names)
         if len(names) < (1 if self.multi_label else 2):
             raise HfalError(f"label_names: at least two classes are needed, got {listing(names) or 'none'}")
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise HfalError(f"label_names: {twice[0]!r} is given more than once")
         object.__setattr__(self, "label_names", names)
 
     @property
@@ -122,22 +116,10 @@ class TextClassification:
     def encode(self, label: Any, where: str, row: Mapping[str, Any] | None = None) -> Any:
         """A name or an index (with `multi_label`: a list of them) -> int or a sorted list of int."""
         if not self.multi_label:
-            return self._index(label, where)
+            return index_of(label, self.names, f"label {label!r} in {where}")
         if label is None or isinstance(label, (str, bytes)) or not isinstance(label, Sequence):
             raise HfalError(f"label {label!r} in {where} is not a list of labels")
-        return sorted({self._index(item, where) for item in label})
-
-    def _index(self, label: Any, where: str) -> int:
-        names = self.names
-        if isinstance(label, str) and label in names:
-            return names.index(label)
-        whole = isinstance(label, (int, np.integer)) and not isinstance(label, bool)
-        if whole and str(label) in names:
-            return names.index(str(label))
-        if whole and 0 <= label < len(names):
-            return int(label)
-        hint = nearest(label, names) if isinstance(label, str) else ""
-        raise HfalError(f"label {label!r} in {where} is not one of {listing(names)}{hint}")
+        return sorted({index_of(item, self.names, f"label {item!r} in {where}") for item in label})
 
     def decode(self, encoded: Any) -> Any:
         """int -> name; list of int -> list of names."""
@@ -208,34 +190,3 @@ class TextClassification:
 
             result["micro_f1"] = float(f1_score(true, guess, average="micro", zero_division=0))
         return result | {"per_class": table}
-
-
-def check_columns(dataset: Dataset, columns: Sequence[str]) -> None:
-    """Every column exists."""
-    for column in columns:
-        if column not in dataset.column_names:
-            hint = nearest(column, dataset.column_names)
-            raise HfalError(f"no column {column!r}{hint}; the data has: {listing(dataset.column_names)}")
-
-
-def names_in(dataset: Dataset, column: str) -> tuple[str, ...]:
-    feature = dataset.features[column]
-    feature = getattr(feature, "feature", feature)  # the element of a list
-    if isinstance(feature, ClassLabel):
-        return tuple(feature.names)
-    found: set[Any] = set()
-    for batch in dataset.select_columns([column]).iter(10_000):
-        for value in batch[column]:
-            found.update(value if isinstance(value, list) else () if value is None else (value,))
-        if len(found) > MAX_CLASSES:
-            raise HfalError(
-                f"column {column!r} has more than {MAX_CLASSES:,} different values: is it the label column? "
-                "If so, give label_names"
-            )
-    if any(isinstance(value, float) for value in found):
-        raise HfalError(f"column {column!r} holds fractions, not labels")
-    if len(found) < 2:
-        raise HfalError(f"column {column!r} has {len(found)} different labels; at least two are needed")
-    if all(isinstance(value, int) for value in found):
-        return tuple(str(value) for value in sorted(found))
-    return tuple(sorted(str(value) for value in found))

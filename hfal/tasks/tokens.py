@@ -19,6 +19,7 @@ from torch import Tensor
 from hfal.errors import HfalError, listing, nearest
 from hfal.functional import Legal, Ragged, viterbi
 from hfal.tasks.base import Batch
+from hfal.tasks.labels import check_columns, check_names, index_of, names_in
 from hfal.tasks.schemes import (
     OUTSIDE,
     check_scheme,
@@ -30,7 +31,6 @@ from hfal.tasks.schemes import (
     types_of,
 )
 from hfal.tasks.scores import class_scores, from_counts
-from hfal.tasks.text import check_columns, names_in
 from hfal.tasks.words import spans_of, word_bounds, words_of
 
 logger = logging.getLogger("hfal")
@@ -84,12 +84,7 @@ class TokenClassification:
             if self.scheme not in ("auto", NO_SCHEME):
                 check_scheme((), self.scheme)
             return
-        if isinstance(self.label_names, str):
-            raise HfalError(f"label_names must be a list of names, got the text {self.label_names!r}")
-        names = tuple(str(name) for name in self.label_names)
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise HfalError(f"label_names: {twice[0]!r} is given more than once")
+        names = check_names(self.label_names)
         if self.text is not None and OUTSIDE not in names:
             names = tags_for(names, "BIO" if self.scheme == "auto" else self.scheme)
         if len(names) < 2:
@@ -224,7 +219,7 @@ class TokenClassification:
     def empty(self, batch: Batch) -> list[str | None]:
         """Rows that are missing, have no word, or lack one."""
         (column,) = self.inputs
-        return [_problem(words_of(row) if self.text and row else row) for row in batch[column]]
+        return [_problem([row] if self.text and row else row) for row in batch[column]]
 
     def encode(self, label: Any, where: str, row: Mapping[str, Any] | None = None) -> list[int]:
         """Tags (names or indices), or entities, as a list of int; illegal sequences are refused or repaired.
@@ -240,7 +235,9 @@ class TokenClassification:
             return self._from_entities(row[self.text], list(label), where)
         if words is not None and len(words) != len(label):
             raise HfalError(f"{where} has {len(words)} words but {len(label)} tags ({_excerpt(words)})")
-        encoded = [self._index(tag, at, words, where) for at, tag in enumerate(label)]
+        encoded = [
+            index_of(tag, self.names, f"tag {tag!r} of {_word(words, at)} in {where}") for at, tag in enumerate(label)
+        ]
         return self._lawful(encoded, words, where)
 
     def _from_entities(self, text: str, entities: Sequence[Any], where: str) -> list[int]:
@@ -251,18 +248,6 @@ class TokenClassification:
                 raise HfalError(f"entity type {kind!r} in {where} is not one of {listing(self.classes)}{hint}")
         tags = tags_of(found, len(word_bounds(text)), self.scheme)
         return [self.names.index(tag) for tag in tags]
-
-    def _index(self, tag: Any, at: int, words: Sequence[str] | None, where: str) -> int:
-        names = self.names
-        if isinstance(tag, str) and tag in names:
-            return names.index(tag)
-        whole = isinstance(tag, (int, np.integer)) and not isinstance(tag, bool)
-        if whole and str(tag) in names:
-            return names.index(str(tag))
-        if whole and 0 <= tag < len(names):
-            return int(tag)
-        hint = nearest(tag, names) if isinstance(tag, str) else ""
-        raise HfalError(f"tag {tag!r} of {_word(words, at)} in {where} is not one of {listing(names)}{hint}")
 
     def _lawful(self, encoded: list[int], words: Sequence[str] | None, where: str) -> list[int]:
         at = self._first_illegal(encoded)
