@@ -132,7 +132,7 @@ class FineTune:
         probe = (WordProbe if self.task.per_word else Probe)(
             model,
             needs,
-            pooling=self.pooling if self._trained else "mean",
+            pooling="mean" if self.pooling == "entities" and not self._trained else self.pooling,
             seed=derive_seed("mc", self.seed),
             precision=autocast_for(self.config.mixed_precision),
             **options,

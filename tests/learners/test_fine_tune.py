@@ -220,3 +220,12 @@ def test_train_needs_no_more_than_one_row(tiny_model, rows):
         seed=0,
     )
     assert report.steps == 2 and not model.training
+
+
+def test_pooling_is_what_was_asked_before_the_first_labels_too(tiny_model, rows):
+    fields = Needs(pool=frozenset({"embeddings"}))
+    found = bound(tiny_model, pooling="cls").signals(rows, fields).get("embeddings")
+    batch = AutoTokenizer.from_pretrained(tiny_model)(rows["text"][:], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        states = AutoModelForSequenceClassification.from_pretrained(tiny_model).base_model(**batch)[0]
+    assert torch.allclose(found, states[:, 0], atol=1e-5)
