@@ -7,6 +7,7 @@ that shows most around it. A word of which the tokenizer makes nothing keeps its
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from hfal.errors import HfalError, count
 from hfal.tasks.base import Task, WordTask
-from hfal.tokens import TokenCache, Tokens, joined_offsets, taken
+from hfal.tokens import TokenCache, Tokens, joined_offsets, offsets_of, taken
 
 logger = logging.getLogger("hfal")
 
@@ -89,13 +90,12 @@ class WordTokens:
         `word_at` [T of the rows] is the place of each word's first piece in the flattened [windows, width].
         """
         part = self.take(rows)
-        batch = self.tokens.pad(taken(self.windows, rows)[1], pad_id, side)
+        batch = part.tokens.padded(pad_id, side)
         width = batch["input_ids"].shape[1]
-        row_of = np.repeat(np.arange(len(rows)), part.units)
-        place = part.tokens.offsets[part.windows[row_of]] + part.at
-        window = np.searchsorted(part.tokens.offsets, place, side="right") - 1
-        start = part.tokens.offsets[window] - (width - part.tokens.lengths[window] if side == "left" else 0)
-        flat = np.where(part.at == UNSEEN, UNSEEN, window * width + place - start)
+        window, inside = part._located()
+        if side == "left":
+            inside = inside + width - part.tokens.lengths[window]
+        flat = np.where(part.at == UNSEEN, UNSEEN, window * width + inside)
         return batch | {"word_at": torch.from_numpy(flat), "word_offsets": torch.from_numpy(part.words)}
 
     def as_windows(self) -> tuple[WordTokens, NDArray[np.bool_], NDArray[np.int64]]:
@@ -106,14 +106,19 @@ class WordTokens:
             words of each window.
         """
         seen = self.at != UNSEEN
-        row_of = np.repeat(np.arange(len(self)), self.units)[seen]
-        place = self.tokens.offsets[self.windows[row_of]] + self.at[seen]
-        window = np.searchsorted(self.tokens.offsets, place, side="right") - 1
-        which, counts = np.unique(window, return_counts=True)
-        words = np.concatenate(([0], np.cumsum(counts)))
-        at = (place - self.tokens.offsets[window]).astype(np.int32)
+        window, inside = self._located()
+        which, counts = np.unique(window[seen], return_counts=True)
+        words = offsets_of(counts)
+        at = inside[seen].astype(np.int32)
         alone = WordTokens(self.tokens.take(which), np.arange(len(which) + 1), words, at)
         return alone, seen, words
+
+    def _located(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """[T] the window in which each word is read, and its place there; without meaning for words unseen."""
+        row_of = np.repeat(np.arange(len(self)), self.units)
+        place = self.tokens.offsets[self.windows[row_of]] + self.at
+        window = np.searchsorted(self.tokens.offsets, place, side="right") - 1
+        return window, place - self.tokens.offsets[window]
 
 
 def unit_values(values: Tensor, batch: dict[str, Tensor]) -> Tensor:
@@ -139,6 +144,14 @@ def certain_outside(logits: Tensor, seen: Tensor, outside: int) -> Tensor:
 def model_inputs(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """A padded batch without what is about words."""
     return {name: value for name, value in batch.items() if not name.startswith("word_")}
+
+
+def slices(inputs: dict[str, Tensor], together: int) -> Iterator[dict[str, Tensor]]:
+    """A padded batch in parts of at most so many tokens (one window at least): a row may be longer than a batch."""
+    windows, width = inputs["input_ids"].shape
+    step = max(1, together // width)
+    for start in range(0, windows, step):
+        yield {name: value[start : start + step] for name, value in inputs.items()}
 
 
 class WordCache(TokenCache):
@@ -168,13 +181,12 @@ class WordCache(TokenCache):
             is_split_into_words=True,
             truncation=True,
             max_length=self.max_length,
-            stride=max(0, stride),
+            stride=stride,
             return_overflowing_tokens=True,
         )
         tokens = Tokens.of(encoded["input_ids"], encoded.get("token_type_ids", ()))
         counts = np.bincount(np.asarray(encoded["overflow_to_sample_mapping"]), minlength=len(rows))
-        windows = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
-        words = np.concatenate(([0], np.cumsum([len(row) for row in rows]))).astype(np.int64)
+        windows, words = offsets_of(counts), offsets_of([len(row) for row in rows])
         at = np.full(int(words[-1]), UNSEEN, dtype=np.int32)
         for row in range(len(rows)):
             pieces = [encoded.encodings[window].word_ids for window in range(windows[row], windows[row + 1])]

@@ -16,7 +16,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hfal.alignment import model_inputs, unit_values
+from hfal.alignment import model_inputs, slices, unit_values
 from hfal.compute import barrier, is_main, state
 from hfal.files import write_file
 from hfal.frozen import FrozenHeadModel
@@ -24,7 +24,7 @@ from hfal.functional import Ragged
 from hfal.inference import Outputs, run_pass, token_budget
 from hfal.pool import content_keys
 from hfal.tasks.base import Task
-from hfal.tokens import KeyIndex, TokenCache, taken
+from hfal.tokens import KeyIndex, TokenCache, offsets_of, taken
 
 SHARD = 16_384
 WORD_SHARD = 2_048
@@ -99,7 +99,8 @@ class EmbeddingStore:
             together = WORD_SHARD if self.task.per_word else SHARD
             for start in range(0, len(new), together):
                 part = slice(start, start + together)
-                self._add(new[part], self._embed(rows.select(missing[part]), f"embedding {start:,}+"))
+                description = f"embedding {start:,}+" if len(new) > together else "embedding"
+                self._add(new[part], self._embed(rows.select(missing[part]), description))
             slots = self._index.find(keys)
         return slots
 
@@ -108,12 +109,12 @@ class EmbeddingStore:
         counts = np.ones(len(slots), dtype=np.int64)
         for shard, mine, local in self._where(slots):
             if shard.offsets is not None:
-                counts[mine] = np.diff(shard.offsets)[local]
+                counts[mine] = shard.offsets[local + 1] - shard.offsets[local]
         return counts
 
     def gather(self, slots: NDArray[np.int64]) -> Tensor:
         """[len(slots), D], or all their words end to end [T, D]; copied."""
-        offsets = np.concatenate(([0], np.cumsum(self.units(slots))))
+        offsets = offsets_of(self.units(slots))
         result = np.empty((int(offsets[-1]), self.dimensions), dtype=np.float32)
         for shard, mine, local in self._where(slots):
             source = local if shard.offsets is None else taken(shard.offsets, local)[1]
@@ -137,9 +138,7 @@ class EmbeddingStore:
             inputs = model_inputs(batch)
             if not self.task.per_word:
                 return {"embeddings": model.embed(**inputs)}
-            step = max(1, budget // inputs["input_ids"].shape[1])
-            windows = range(0, len(inputs["input_ids"]), step)
-            found = [model.embed(**{k: v[start : start + step] for k, v in inputs.items()}) for start in windows]
+            found = [model.embed(**part) for part in slices(inputs, budget)]
             return {"embeddings": Ragged(unit_values(torch.cat(found), batch), batch["word_offsets"])}
 
         outputs = run_pass(
@@ -150,7 +149,7 @@ class EmbeddingStore:
             budget=budget,
             device=device,
             scratch=self.folder,
-            description=description if len(rows) >= SHARD else "embedding",
+            description=description,
         )
         found = outputs["embeddings"]
         if isinstance(found, Ragged):

@@ -24,7 +24,7 @@ from hfal.errors import HfalError
 from hfal.functional import Ragged
 from hfal.signals import Needs, Reducer, Signals
 from hfal.tasks.base import Task
-from hfal.tokens import Tokens, taken
+from hfal.tokens import Tokens, offsets_of, taken
 
 Outputs = dict[str, Tensor | Ragged]
 """Signal name -> [B, ...], or `Ragged` with one entry a word; samples come second: `mc_logits` is [B, K, C]."""
@@ -134,7 +134,7 @@ class Collected:
     """
 
     def __init__(self, units: NDArray[np.int64], scratch: Path | None) -> None:
-        self.offsets = np.concatenate(([0], np.cumsum(units)))
+        self.offsets = offsets_of(units)
         self.scratch = scratch
         self._values: dict[str, Tensor] = {}
         self._ragged: set[str] = set()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from hfal.errors import HfalError, count, listing, nearest
 from hfal.tasks.base import Batch, Task
-from hfal.tasks.text import check_columns
+from hfal.tasks.labels import check_columns
 
 logger = logging.getLogger("hfal")
 
@@ -98,7 +98,8 @@ def labelled(rows: Dataset, task: Task, what: str = "test") -> Dataset:
         raise HfalError(f"{what}: no label column {task.label!r}{hint}; it has: {listing(rows.column_names)}")
     if task.skips_empty:
         rows = drop_empty(rows, task, what)
-    content_keys(rows, task)
+    else:
+        content_keys(rows, task)
     return with_labels(rows.select_columns(list(task.inputs)), list(encoded(rows, task, task.label, what)))
 
 
@@ -303,7 +304,7 @@ class Pool:
 
 
 def _count_words(rows: Dataset, task: Task) -> NDArray[np.int64]:
-    counts = [task.lengths(batch) for _, batch, _ in _batches(rows, task)]
+    counts = [task.lengths(batch) for batch in rows.select_columns(list(task.inputs)).iter(BATCH)]
     return np.array(list(itertools.chain.from_iterable(counts)), dtype=np.int64)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from hfal.alignment import UNSEEN, certain_outside, model_inputs, unit_values
+from hfal.alignment import UNSEEN, certain_outside, model_inputs, slices, unit_values
 from hfal.dropout import ConsistentDropout, dropout_on
 from hfal.errors import HfalError
 from hfal.functional import Ragged, mean_words
@@ -139,16 +139,14 @@ class WordProbe(Probe):
     def __call__(self, batch: dict[str, Tensor]) -> Outputs:
         """The fields of one batch: `Ragged`, but embeddings as [B, D]; `mc_logits` with values [T, K, C]."""
         inputs = model_inputs(batch)
-        windows, width = inputs["input_ids"].shape
-        step = max(1, self.together // width)
         wanted = [
             "logits",
             *sorted(self.fields & {"mc_logits", "features"}),
             *["hidden"] * ("embeddings" in self.fields),
         ]
         parts: dict[str, list[Tensor]] = {name: [] for name in wanted}
-        for start in range(0, windows, step):
-            found = self._look({name: value[start : start + step] for name, value in inputs.items()})
+        for part in slices(inputs, self.together):
+            found = self._look(part)
             for name, kept in parts.items():
                 value = found[name]
                 kept.append(value.transpose(1, 2) if name == "mc_logits" else value)  # [W, S, K, C]
@@ -177,7 +175,7 @@ def word_outputs(
     outputs: Outputs = {name: Ragged(words[name], offsets) for name in names}
     if "embeddings" in fields:
         weights = seen.float()
-        if pooling == "entities":
+        if pooling == "entities" and "logits" in words:  # no logits before the first labels
             weights = weights * (1 - torch.softmax(words["logits"], -1)[:, outside])
         outputs["embeddings"] = mean_words(Ragged(words["hidden"], offsets), weights)
     return outputs

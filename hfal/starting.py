@@ -16,7 +16,7 @@ from hfal.errors import HfalError, listing
 from hfal.files import write_text
 from hfal.pool import Pool, drop_empty, labelled
 from hfal.tasks import Task, TextClassification, TokenClassification
-from hfal.tasks.text import check_columns
+from hfal.tasks.labels import check_columns
 
 LABEL_NAMES = ("label", "labels", "class", "category", "sentiment", "target", "intent", "y")
 WORD_NAMES = ("tokens", "words")
@@ -90,7 +90,6 @@ def write_config(
     model = ask("model", "demo/minilm" if source.startswith("demo/") else DEFAULT_MODEL, model)
     task, section = _task_of(rows, text, label)
     tell(f"{len(task.classes)} classes: {listing(task.classes)}")
-    check_columns(rows, task.inputs)
     kept = drop_empty(rows, task)
     if len(kept) < len(rows):
         tell(f"{len(rows) - len(kept):,} rows have no text: the config leaves them out (skip_empty)")

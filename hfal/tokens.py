@@ -72,7 +72,7 @@ class Tokens:
     @classmethod
     def of(cls, ids: Sequence[Sequence[int]], types: Sequence[Sequence[int]] = ()) -> Tokens:
         """Of a tokenizer's lists."""
-        offsets = np.concatenate(([0], np.cumsum([len(row) for row in ids]))).astype(np.int64)
+        offsets = offsets_of([len(row) for row in ids])
         flat = np.fromiter(chain.from_iterable(ids), np.int32, count=int(offsets[-1]))
         kinds = np.fromiter(chain.from_iterable(types), np.int8)
         return cls(flat, offsets, kinds if kinds.any() else None)
@@ -106,23 +106,31 @@ class Tokens:
 
     def pad(self, rows: NDArray[np.int64], pad_id: int, side: str = "right") -> dict[str, Tensor]:
         """These rows as the model takes them: `input_ids`, `attention_mask` and, where used, types."""
-        part = self.take(rows)
-        width = int(part.lengths.max())
-        mask = np.arange(width) < part.lengths[:, None]
+        return self.take(rows).padded(pad_id, side)
+
+    def padded(self, pad_id: int, side: str = "right") -> dict[str, Tensor]:
+        """All rows as the model takes them."""
+        lengths = self.lengths
+        mask = np.arange(int(lengths.max())) < lengths[:, None]
         if side == "left":
             mask = mask[:, ::-1]
         batch = {"input_ids": np.full(mask.shape, pad_id, np.int64), "attention_mask": mask.astype(np.int64)}
-        batch["input_ids"][mask] = part.ids
-        if part.types is not None:
+        batch["input_ids"][mask] = self.ids
+        if self.types is not None:
             batch["token_type_ids"] = np.zeros(mask.shape, np.int64)
-            batch["token_type_ids"][mask] = part.types
+            batch["token_type_ids"][mask] = self.types
         return {name: torch.from_numpy(values) for name, values in batch.items()}
+
+
+def offsets_of(lengths: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+    """Lengths of rows -> where each begins when they lie end to end, and where the last ends."""
+    return np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
 
 
 def taken(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Of rows that lie end to end: the offsets of these rows taken out, and where their entries are."""
-    lengths = np.diff(offsets)[rows]
-    new = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+    lengths = offsets[rows + 1] - offsets[rows]
+    new = offsets_of(lengths)
     return new, np.repeat(offsets[rows] - new[:-1], lengths) + np.arange(new[-1])
 
 

@@ -79,7 +79,7 @@ def viterbi(logits: Ragged, legal: Legal | None = None) -> tuple[Ragged, Tensor]
         for rows in _chunks(logits.take(bad).lengths, log_p.values.shape[1]):
             part = log_p.take(bad[rows])
             found = _search(part.pad(), part.lengths, legal)
-            at = torch.cat([torch.arange(int(logits.offsets[r]), int(logits.offsets[r + 1])) for r in bad[rows]])
+            _, at = logits.places(bad[rows])
             inside = torch.arange(found.shape[1]) < part.lengths[:, None]
             kept = found[inside]
             tags[at] = torch.where(kept >= 0, kept, tags[at])

@@ -57,10 +57,15 @@ class Ragged:
 
     def take(self, rows: Tensor) -> Ragged:
         """These rows, in this order."""
-        lengths = self.lengths[rows]
-        offsets = offsets_of(lengths)
-        at = torch.repeat_interleave(self.offsets[:-1][rows] - offsets[:-1], lengths) + torch.arange(int(offsets[-1]))
+        offsets, at = self.places(rows)
         return Ragged(self.values[at], offsets)
+
+    def places(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The offsets of these rows taken out, and where their words are."""
+        lengths = self.offsets[rows + 1] - self.offsets[rows]
+        offsets = offsets_of(lengths)
+        shift = torch.repeat_interleave(self.offsets[rows] - offsets[:-1], lengths)
+        return offsets, shift + torch.arange(int(offsets[-1]))
 
     def like(self, values: Tensor) -> Ragged:
         """Other values for the same words."""

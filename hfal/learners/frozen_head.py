@@ -25,7 +25,7 @@ from hfal.functional import Ragged
 from hfal.inference import Collected, Outputs, as_signals, reducer
 from hfal.learners.base import FitReport, evaluate
 from hfal.learners.fine_tune import FineTune
-from hfal.linear import ABSENT_WEIGHT, fit_softmax, frequency_weights
+from hfal.linear import ABSENT_WEIGHT, Batches, fit_softmax, frequency_weights
 from hfal.models import (
     POOLINGS,
     check_pooling,
@@ -39,6 +39,7 @@ from hfal.models import (
 from hfal.probe import word_outputs
 from hfal.signals import Needs, Signals
 from hfal.tasks.base import Task
+from hfal.tokens import offsets_of
 from hfal.training import TrainingConfig
 
 logger = logging.getLogger("hfal")
@@ -186,7 +187,11 @@ class FrozenHead:
     def fit(self, train: Dataset, validation: Dataset | None = None) -> FitReport:
         """See `Learner.fit`. Validation rows are not used: the head has nothing to stop early."""
         slots, targets = self.store.slots(train), self.task.targets(train["labels"])
-        weight, bias, steps = self._fit_words(slots, targets) if self.task.per_word else self._fit_rows(slots, targets)
+        read: Batches = partial(self._read, slots, targets)
+        if not self.task.per_word or len(targets.values) <= HELD:
+            held = list(read())
+            read = partial(iter, held)
+        weight, bias, steps = (self._fit_words if self.task.per_word else self._fit_rows)(read, targets)
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
             raise HfalError("the head's weights are not finite after fitting")
         assert self._model is not None
@@ -195,13 +200,13 @@ class FrozenHead:
             self._model.classifier.bias.copy_(torch.from_numpy(bias))
         self._trained = True
         loss, outputs = 0.0, 0
-        for embeddings, wanted in self._read(slots, targets):
+        for embeddings, wanted in read():
             loss += float(self.task.loss(self._head(embeddings), wanted, None, 0.0).sum())
             outputs += len(embeddings)
         return FitReport(steps, loss / max(1, outputs))
 
-    def _fit_rows(self, slots: Slots, targets: Tensor) -> Head:
-        embeddings = self.store.gather(slots).numpy().astype(np.float64)
+    def _fit_rows(self, read: Batches, targets: Tensor) -> Head:
+        embeddings = torch.cat([part for part, _ in read()]).numpy().astype(np.float64)
         classes = len(self.task.names)
         if not self.task.multi_label:
             return _logistic(embeddings, targets.numpy(), classes, self)
@@ -210,14 +215,10 @@ class FrozenHead:
         bias = np.array([b[1] - b[0] for _, b, _ in heads])
         return weight, bias, max(n for _, _, n in heads)
 
-    def _fit_words(self, slots: Slots, targets: Ragged) -> Head:
+    def _fit_words(self, read: Batches, targets: Ragged) -> Head:
         classes = len(self.task.names)
         counts = np.bincount(targets.values.numpy(), minlength=classes)
         weights = frequency_weights(counts, self.class_power)
-        read = partial(self._read, slots, targets)
-        if len(targets.values) <= HELD:
-            held = list(read())
-            return fit_softmax(lambda: iter(held), self.store.dimensions, weights, self.C)
         return fit_softmax(read, self.store.dimensions, weights, self.C)
 
     @property
@@ -283,10 +284,9 @@ class FrozenHead:
             words["logits"] = self._head(embeddings)
         if "mc_logits" in needs.every_field:
             words["mc_logits"] = self._samples(embeddings, needs.mc_samples)
-        offsets = torch.from_numpy(np.concatenate(([0], np.cumsum(units))))
-        pooling = self.pooling if self._trained else "mean"
+        offsets = torch.from_numpy(offsets_of(units))
         outside = self.task.outside  # type: ignore[attr-defined]
-        return word_outputs(words, _seen(embeddings), offsets, needs.every_field, pooling, outside)
+        return word_outputs(words, _seen(embeddings), offsets, needs.every_field, self.pooling, outside)
 
     def _samples(self, embeddings: Tensor, samples: int) -> Tensor:
         """[B, K, C]: masking a feature for all rows is masking a column of the weights."""
