@@ -150,6 +150,20 @@ class FrozenHeadSection(_ModelSection):
         )
 
 
+class PeopleSection(Section):
+    """How people label, with `oracle: people`.
+
+    Attributes:
+        overlap: how many people answer each row.
+        resolve: how their labels become one.
+        suggest: show what the model thinks (never of audited rows).
+    """
+
+    overlap: int = Field(1, ge=1)
+    resolve: Literal["majority", "dawid_skene"] = "majority"
+    suggest: bool = True
+
+
 class Start(Section):
     """The seed set, where nothing is labelled yet: how it is chosen, and how large it is (the batch's size)."""
 
@@ -201,7 +215,9 @@ class RunConfig(Section):
         learner: what is trained.
         strategy: a spec string (`hfal strategies`); the task's default where it is not given.
         start: the seed set.
-        oracle: who labels.
+        oracle: who labels: "simulated" reads the label column, "people" waits for them.
+        people: how they label.
+        audit: share of each batch that is drawn by chance to tell how good the model is; 0.1 with people.
         baseline: "random" runs the same budget by chance beside it, into `baseline/`; null does not.
         repeats: how many seeds, from `seed` on, the run (and chance beside it) is repeated with, on the same
             pool and test rows: one run is one draw of chance. The model kept is that of the first.
@@ -221,7 +237,9 @@ class RunConfig(Section):
     learner: FrozenHeadSection | FineTuneSection = Field(discriminator="type")
     strategy: str | None = None
     start: Start = Field(default_factory=lambda: Start())
-    oracle: Literal["simulated"] = "simulated"
+    oracle: Literal["simulated", "people"] = "simulated"
+    people: PeopleSection | None = None
+    audit: float | None = Field(None, ge=0, le=0.5)
     baseline: Literal["random"] | None = "random"
     repeats: int = Field(1, ge=1)
     budget: Amount
@@ -243,6 +261,14 @@ class RunConfig(Section):
     def _stopping_needs_rows(self) -> Self:
         if self.validation is None and self.learner.training.early_stopping_patience is not None:
             raise ValueError("learner.training.early_stopping_patience needs validation rows: add a validation source")
+        return self
+
+    @model_validator(mode="after")
+    def _people_are_asked_once(self) -> Self:
+        if self.people is not None and self.oracle != "people":
+            raise ValueError("people says how people label: add oracle: people")
+        if self.oracle == "people" and self.repeats > 1:
+            raise ValueError("repeats: people label a run once; repeats need oracle: simulated")
         return self
 
     @property
@@ -272,13 +298,17 @@ def load_config(path: str | Path, changes: Iterable[str] = ()) -> RunConfig:
     """Read a YAML config and apply `--set` changes.
 
     Args:
-        path: the file.
+        path: the file, or a run folder, which holds its own.
         changes: `a.b=value`, the value as YAML.
 
     Raises:
         HfalError: the file cannot be read, or a key or value is wrong.
     """
-    path = Path(path)
+    path, folder = Path(path), Path(path)
+    if folder.is_dir():
+        path = folder / "config.yaml"
+        if not path.exists():
+            raise HfalError(f"{folder} is not a run folder: it has no config.yaml")
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
     except FileNotFoundError:
@@ -291,6 +321,8 @@ def load_config(path: str | Path, changes: Iterable[str] = ()) -> RunConfig:
         raise HfalError(f"{path} is not valid YAML{where}: {getattr(error, 'problem', error)}") from error
     if not isinstance(values, dict):
         raise HfalError(f"{path} must hold keys and values (output_dir, pool, learner, …)")
+    if folder.is_dir():
+        values["output_dir"] = str(folder)  # wherever it was when the run began
     for change in changes:
         _apply(values, change)
     return check_config(values, str(path))

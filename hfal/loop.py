@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,13 +16,17 @@ import pyarrow as pa
 import torch
 from datasets import Dataset
 
+from hfal.asking import chosen_by, selection_table
+from hfal.auditing import Audit, mixed
 from hfal.budget import WHOLE, Budget, Cost, Costs, costs_of, in_words
 from hfal.compute import from_main, generator_for
 from hfal.errors import HfalError, count, listing
+from hfal.evaluation.audit import audited
 from hfal.learners.base import Learner, unit_of
 from hfal.oracles import Oracle, Simulated
+from hfal.people import People
 from hfal.pool import Pool, Positions, labelled
-from hfal.rounds import Ledger, Round
+from hfal.rounds import Ledger, Round, label_table
 from hfal.signals import Needs, Signals
 from hfal.strategies import Context, Selection, Strategy, check_units, make, resolve
 from hfal.strategies.within import Limit, allowance, select_within
@@ -53,8 +57,14 @@ class ActiveLearner:
         cost: what labelling a row costs, for units other than rows and words.
         per_cost: choose the best score per cost (in the batch's unit), not the best score.
         record: what `config.yaml` says; the arguments themselves where it is not given.
+        audit: share of each batch that is drawn by chance, never trained on, and tells how good the model is
+            (docs/saving.md). Where it is not given, 0.1 with people and 0 without.
         cache: folder for embeddings; the run folder's own where it is not given.
         keep_model: whether the last model is kept in the run folder; without it a resumed run trains it again.
+
+    Attributes:
+        waiting: the round that waits for people, when the loop has ended because of it.
+        wait: called with the number of such a round, to return when its labels are there; without it the loop ends.
 
     Raises:
         HfalError: pool, budget and batch do not fit together, the run folder is taken, or it holds another
@@ -80,6 +90,7 @@ class ActiveLearner:
         per_cost: bool = False,
         record: dict[str, Any] | None = None,
         cache: Path | None = None,
+        audit: float | None = None,
         keep_model: bool = True,
     ) -> None:
         self.pool = pool
@@ -96,13 +107,22 @@ class ActiveLearner:
         self.test = None if test is None else self._held_out(test, "test")
         self.validation = None if validation is None else self._held_out(validation, "validation")
         self._given = len(pool.labeled)
+        self._asked: set[str] = set()
         self._priced: dict[str, Costs] = {}
+        people = isinstance(self.oracle, People)
+        if people and output_dir is None:
+            raise HfalError("labels of people need a run folder: give output_dir")
         self._check()
+        self.audit = (0.1 if people else 0.0) if audit is None else audit
+        self._audit = Audit(self.audit, self.batch.amount / self._costs(pool.unlabeled, self.batch.unit).mean())
+        self._audit.draw(pool, generator_for("reserve", seed))
         self.oracle.check(pool)
         self.ledger = Ledger(output_dir)
         learner.bind(pool.task, seed, cache or self.ledger.cache)
         self.ledger.open(record or self._record(), self._describe_pool())
         self._trained_in: int | None = None
+        self.waiting: int | None = None
+        self.wait: Callable[[int], None] | None = None
         for number in range(len(self.ledger.rounds)):
             self._take_labels(number)
 
@@ -145,7 +165,7 @@ class ActiveLearner:
     def _costs(self, positions: Positions, unit: str) -> Costs:
         """[k] what these rows cost; read once for all that may be asked."""
         if unit not in self._priced:
-            askable = self.pool.unlabeled
+            askable = np.concatenate((self.pool.unlabeled, self.pool.to_audit))
             self._priced[unit] = np.full(len(self.pool), np.nan)
             self._priced[unit][askable] = costs_of(self.pool, askable, unit, self.cost)
         return self._priced[unit][positions]
@@ -162,6 +182,7 @@ class ActiveLearner:
             "batch": self.batch.record(),
             "cost": None if self.cost is None else asdict(self.cost),
             "per_cost": self.per_cost,
+            **({"audit": self.audit} if self.audit else {}),
         }
 
     def _describe_pool(self) -> dict[str, Any]:
@@ -174,6 +195,7 @@ class ActiveLearner:
             "label_names": list(self.pool.task.names),
             "classes": list(self.pool.task.classes),
             "task": self.pool.task.name,
+            "scheme": getattr(self.pool.task, "scheme", None),
             "main_metric": self.pool.task.main_metric,
             "fingerprint": self.pool.fingerprint(),
             "cheapest": float(self._costs(self.pool.unlabeled, self.budget.unit).min()),
@@ -184,7 +206,14 @@ class ActiveLearner:
         try:
             yield from list(self.ledger.rounds)
             while self._wanted():
-                yield self._next_round()
+                done = self._next_round()
+                if done is None and self.wait is None:
+                    self.waiting = len(self.ledger.rounds)
+                    return
+                if done is not None:
+                    yield done
+                elif self.wait is not None:
+                    self.wait(len(self.ledger.rounds))
             self._ready(len(self.ledger.rounds) - 1)
         finally:
             self.ledger.close()
@@ -208,12 +237,17 @@ class ActiveLearner:
 
     def _limits(self, number: int, positions: Positions) -> list[Limit]:
         """What a round may cost: a batch (or the seed set), and what is left of the budget."""
-        size = self.batch if number else self.start_size
+        size = self._size(number)
         amounts = {self.budget.unit: self.budget.amount - self.spent}
         amounts[size.unit] = min(size.amount, amounts.get(size.unit, math.inf))
         return [(self._costs(positions, unit), amount) for unit, amount in amounts.items()]
 
-    def _next_round(self) -> Round:
+    def _size(self, number: int) -> Budget:
+        """What a round may cost."""
+        return self.batch if number else self.start_size
+
+    def _next_round(self) -> Round | None:
+        """The next round; None where it waits for people."""
         number = len(self.ledger.rounds)
         clock = _Clock()
         notes: list[str] = []
@@ -223,11 +257,11 @@ class ActiveLearner:
             self.ledger.write_selection(number, chosen)
         if len(chosen) and self.ledger.labels(number) is None:
             with clock("label"):
-                positions = self.pool.positions(chosen["id"].to_pylist())
-                names = [self.pool.task.decode(label) for label in self.oracle.label(self.pool, positions)]
-                self.ledger.write_labels(number, chosen["id"].to_pylist(), names, self.oracle.source)
-        asked = self._take_labels(number)
-        bought = self.pool.positions(chosen["id"].to_pylist())
+                labels = self._labels(number, chosen)
+                if labels is None:
+                    return None
+                self.ledger.write_labels(number, labels)
+        bought = self.pool.positions(self._take_labels(number))
         if number == 0:
             notes += self._missing_classes()
         training = self._fit(number, clock)
@@ -235,6 +269,10 @@ class ActiveLearner:
         if self.test is not None:
             with clock("evaluate"):
                 metrics = self.learner.evaluate(self.test)
+        audit: dict[str, Any] = {}
+        if len(self.pool.audited):
+            with clock("audit"):
+                audit = audited(self.learner, self.pool)
         if self.keep_model:
             with clock("save"):
                 self.ledger.write_model(number, self.learner.save)
@@ -242,23 +280,35 @@ class ActiveLearner:
         spent = self.spent + float(self._costs(bought, self.budget.unit).sum())
         done = Round(
             number=number,
-            strategy=str(chosen["strategy"][0]) if len(chosen) else "given",
-            asked=asked,
-            labeled=len(self.pool.labeled),
+            strategy=chosen_by(chosen),
+            asked=len(bought),
+            labeled=len(self.pool.labeled) + len(self.pool.audited),
             spent=int(spent) if self.budget.unit in WHOLE else spent,
             words=before + int(self.pool.lengths(bought).sum()),
             metrics=metrics,
             seconds=clock.seconds,
             notes=notes,
             training=training,
+            audit=audit,
         )
         self.ledger.write_round(done)
         return done
 
+    def _labels(self, number: int, chosen: pa.Table) -> pa.Table | None:
+        """The labels of a round; None while people have not given them."""
+        if isinstance(self.oracle, People):
+            found: pa.Table | None = from_main(self.oracle.collect(self.pool, self.ledger, number, chosen))
+            return found
+        ids = chosen["id"].to_pylist()
+        labels = [self.pool.task.decode(label) for label in self.oracle.label(self.pool, self.pool.positions(ids))]
+        rows = [{"id": i, "label": label, "source": self.oracle.source} for i, label in zip(ids, labels, strict=True)]
+        return label_table(rows, self.pool.task)
+
     def _choose(self, number: int, clock: _Clock) -> pa.Table:
         """The rows of a round, as they go into `selection.parquet`."""
         if number == 0 and self._given:
-            return self._table(Selection(np.empty(0, np.int64), np.empty(0, np.float32)), "given", None)
+            nothing = Selection(np.empty(0, np.int64), np.empty(0, np.float32))
+            return selection_table(self.pool, nothing, "given", np.empty(0, bool), np.empty(0), None)
         chooser = self.start if number == 0 else self.strategy
         strategy = resolve(chooser, number)
         self._ready(number - 1)
@@ -266,15 +316,20 @@ class ActiveLearner:
         with clock("score"):
             context = self._context(number, positions, strategy.needs)
         name = self._names[id(chooser)]
+        everything = self._limits(number, np.arange(len(self.pool)))
+        drawn = self._audit.next(self.pool, everything)
+        limits = [(costs[positions], amount - float(costs[drawn].sum())) for costs, amount in everything]
         with clock("select"):
-            selection = from_main(select_within(strategy, context, self._limits(number, positions), name))
+            selection = from_main(select_within(strategy, context, limits, name))
+            selection, is_audited = mixed(selection, drawn, generator_for("audit", self.seed, number))
         predicted = None
         if number > 0:
             with clock("score"):  # a look at the rows chosen, for the report: k rows, not the pool
                 rows = self.pool.inputs(selection.rows)
                 units = unit_of(self.pool.task)
                 predicted = self.learner.signals(rows, Needs(pool=frozenset({"logits"}), units=units))
-        return self._table(selection, name, predicted)
+        costs = self._costs(selection.rows, self.budget.unit)
+        return selection_table(self.pool, selection, name, is_audited, costs, predicted)
 
     def _context(self, number: int, positions: Positions, needs: Needs) -> Context:
         task = self.pool.task
@@ -289,7 +344,7 @@ class ActiveLearner:
         if of_model.labeled and len(answered):
             labeled = self.learner.signals(self.pool.inputs(answered), of_model.for_labeled())
             labeled = replace(labeled, rows=answered)
-        unit = (self.batch if number else self.start_size).unit
+        unit = self._size(number).unit
         costs = None if unit == "rows" else torch.from_numpy(self._costs(positions, unit))
         return Context(
             pool=pool,
@@ -303,42 +358,24 @@ class ActiveLearner:
             learner=self.learner,
         )
 
-    def _table(self, selection: Selection, strategy: str, predicted: Signals | None) -> pa.Table:
-        size = len(selection)
-        task = self.pool.task
-        labels: list[Any] = [None] * size
-        probabilities: list[Any] = [None] * size
-        if predicted is not None:
-            encoded, values = task.predict(predicted.logits)
-            labels, probabilities = [task.decode(label) for label in encoded], values.tolist()
-        inputs = self.pool.inputs(selection.rows)
-        columns = {
-            "id": pa.array(self.pool.ids(selection.rows), pa.string()),
-            "position": pa.array(selection.rows, pa.int64()),
-            "rank": pa.array(np.arange(size), pa.int64()),
-            "score": pa.array(selection.scores, pa.float32()),
-            "strategy": pa.array([strategy] * size, pa.string()),
-            "predicted": pa.array(labels, task.arrow_label),
-            "probability": pa.array(probabilities, pa.float32()),
-            "words": pa.array(self.pool.lengths(selection.rows), pa.int64()),
-            "cost": pa.array(self._costs(selection.rows, self.budget.unit), pa.float64()),
-        }
-        for name, values in selection.details.items():
-            columns.setdefault(name, pa.array(values))
-        for name in self.pool.task.inputs:  # so that the run folder can be read without the data set
-            columns.setdefault(name, pa.array(inputs[name]))
-        return pa.table(columns)
-
-    def _take_labels(self, number: int) -> int:
-        """Put a round's labels into the pool; how many they are."""
+    def _take_labels(self, number: int) -> list[str]:
+        """Put a round's labels into the pool; the ids that were asked for the first time."""
         table = self.ledger.labels(number)
         if table is None:
-            return 0
-        positions = self.pool.positions(table["id"].to_pylist())
-        self.pool.label(dict(zip(positions.tolist(), table["label"].to_pylist(), strict=True)))
-        return len(table)
+            return []
+        ids, labels = table["id"].to_pylist(), table["label"].to_pylist()
+        positions = self.pool.positions(ids)
+        said = np.array([label is not None for label in labels], dtype=bool)
+        known = [label for label in labels if label is not None]
+        self.pool.label(dict(zip(positions[said].tolist(), known, strict=True)))
+        self.pool.set_aside(positions[~said])
+        fresh = [name for name in ids if name not in self._asked]
+        self._asked.update(ids)
+        return fresh
 
     def _fit(self, number: int, clock: _Clock) -> dict[str, Any]:
+        if not len(self.pool.labeled):
+            raise HfalError(f"round {number}: no row has a label to train on: all were skipped or audited")
         with clock("train"):
             try:
                 report = self.learner.fit(self.pool.training_set(), self.validation)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
 from hfal.budget import Budget, in_words
-from hfal.errors import HfalError
+from hfal.errors import HfalError, count
 from hfal.evaluation import Curve, cost_of, cost_to_reach, mean_curve
+from hfal.labeling import Work, open_work
 from hfal.report.figures import title_of
 from hfal.report.page import mean_at
 from hfal.report.view import RunView
@@ -23,14 +26,14 @@ MOST_SHOWN = 3
 """Scores of a round that are printed."""
 
 
-def shown(metrics: Mapping[str, Any]) -> list[str]:
-    """The scores of a round that are single numbers, as many as fit a line."""
-    return [name for name, value in metrics.items() if isinstance(value, float)][:MOST_SHOWN]
+def shown(done: Round) -> list[str]:
+    """The scores of a round, as many as fit a line."""
+    return list(done.scores)[:MOST_SHOWN]
 
 
 def round_line(part: Part, done: Round, budget: Budget) -> str:
     """A round in one line."""
-    scores = "   ".join(f"{title_of(name)} {done.metrics[name]:.3f}" for name in shown(done.metrics))
+    scores = "   ".join(f"{title_of(name)} {done.scores[name]:.3f}" for name in shown(done))
     spent = "" if budget.unit == "rows" else f"   {in_words(cost_of(done, budget.unit), budget.unit)}"
     who = f"{escape(part.strategy)}, seed {part.seed}"
     seconds = sum(done.seconds.values())
@@ -41,7 +44,7 @@ def compare(outcome: Outcome) -> Table:
     """The rounds, with chance beside them at the same cost; means where there are several seeds."""
     first, unit = outcome.rounds[0][1], outcome.budget.unit
     chance = any(part.by_chance for part, _ in outcome.rounds)
-    names = shown(first[-1].metrics) if first else []
+    names = shown(first[-1]) if first else []
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for title in ("round", "labels", *([] if unit == "rows" else [unit])):
         table.add_column(title, justify="right")
@@ -81,6 +84,51 @@ def saving(outcome: Outcome) -> str | None:
     return f"{ends}is there with {in_words(needed, unit).split()[0]}: {in_words(last - needed, unit)} saved."
 
 
+def audit_line(audit: Mapping[str, Any]) -> str:
+    """What the audited rows say of the model; empty where there are none."""
+    if not audit:
+        return ""
+    rows = count(audit["rows"], "row")
+    if "value" not in audit:
+        return f"{rows} drawn by chance so far: too few to say how good the model is"
+    name, low, high = title_of(audit["metric"]), audit["low"], audit["high"]
+    return f"{name} {audit['value']:.3f} on the pool, 95% interval {low:.3f} to {high:.3f} ({rows})"
+
+
+def _people_lines(work: Work) -> Iterator[str]:
+    """What waits, and for whom."""
+    current = work.answers.current()
+    missing = work.missing(current)
+    done = len(work.rows) - len(missing)
+    each = f" by {work.people.overlap} people each" if work.people.overlap > 1 else ""
+    yield f"waiting   round {work.number}: {done} of {count(len(work.rows), 'row')} labelled{each}"
+    names = Counter(who for people in current.values() for who in people)
+    if names:
+        yield f"people    {escape(', '.join(f'{who} {rows}' for who, rows in names.most_common()))}"
+    skipped = sum(answer.skipped for people in current.values() for answer in people.values())
+    flagged = sum(answer.flagged for people in current.values() for answer in people.values())
+    if skipped or flagged:
+        yield f"marked    {skipped} skipped, {flagged} flagged"
+    place = escape(str(work.run.folder))
+    if missing:
+        yield f"next      hfal label {place}   (or hfal push, hfal export; --accept-partial goes on with these)"
+    else:
+        yield f"next      hfal run {place}   (all labels are in)"
+
+
+def how_to_label(folder: Path) -> Iterator[str]:
+    """What people do about a round that waits."""
+    work = open_work(folder)
+    missing, drawn = len(work.missing()), sum(bool(row["audit"]) for row in work.rows.values())
+    also = f" ({drawn} of them drawn by chance, to tell how good the model is)" if drawn else ""
+    place = escape(str(folder))
+    yield f"\nRound {work.number}: {count(len(work.rows), 'row')} to label{also}, {missing} still without an answer."
+    yield f"  hfal label {place}                              on a page in the browser"
+    yield f"  hfal push {place} OWNER/NAME                    as a data set on the Hub; then: hfal pull {place}"
+    yield f"  hfal export {place} --to label_studio FILE.json elsewhere; then: hfal import {place} FILE"
+    yield f"When the labels are in: hfal run {place}"
+
+
 def status_lines(run: RunView) -> Iterator[str]:
     """What `hfal status` says."""
     yield f"[bold]{escape(str(run.folder))}[/]  {escape(run.strategy)}, seed {run.seed}"
@@ -92,14 +140,19 @@ def status_lines(run: RunView) -> Iterator[str]:
         budget = run.budget
         yield f"labels    {last.labeled:,} on {last.words:,} words"
         yield f"spent     {round(last.spent, 2):,.12g} of {budget}"
-        scores = [f"{title_of(name)} {last.metrics[name]:.3f}" for name in shown(last.metrics)]
+        scores = [f"{title_of(name)} {last.scores[name]:.3f}" for name in shown(last) if last.metrics]
         if scores:
             yield f"test      {', '.join(scores)}"
         yield f"time      {sum(sum(r.seconds.values()) for r in run.rounds):.1f} s in all rounds"
         for r in run.rounds:
             for note in r.notes:
                 yield f"note      round {r.number}: {escape(note)}"
+    if run.rounds and (audit := audit_line(run.rounds[-1].audit)):
+        yield f"audit     {audit}"
     waiting = run.ledger.selection(len(run.rounds))
+    if waiting is not None and run.config.get("oracle") == "people":
+        yield from _people_lines(open_work(run.folder))
+        return
     if waiting is not None:
         yield f"waiting   round {len(run.rounds)}: {len(waiting)} rows are chosen, the round is not finished"
     distinct = run.pool.get("distinct_rows", 0)

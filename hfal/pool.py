@@ -130,8 +130,10 @@ class Pool:
     Attributes:
         dataset: the rows, as given.
         task: with its label names known.
-        unlabeled: [U] positions that can be asked, ascending.
-        labeled: [L] positions that have a label, ascending.
+        unlabeled: [U] positions that can be chosen, ascending.
+        labeled: [L] positions that have a label to train on, ascending.
+        reserve: positions kept out of choice and training, in the order in which they are asked; their labels say
+            how good a model is (docs/saving.md).
     """
 
     def __init__(self, dataset: Dataset, task: Task, ids: NDArray[Any] | None, keys: NDArray[np.void]) -> None:
@@ -146,6 +148,9 @@ class Pool:
         self._rank[first] = np.arange(len(distinct))
         self._labels: dict[int, Any] = {}
         self._is_labeled = np.zeros(len(keys), dtype=bool)
+        self._is_open = np.ones(len(keys), dtype=bool)  # may be chosen, as far as reserve and skips go
+        self._aside = np.zeros(len(keys), dtype=bool)
+        self.reserve: Positions = np.empty(0, dtype=np.int64)
         self._position_of: dict[str, int] | None = None
         self._lengths: NDArray[np.int64] | None = None
 
@@ -199,6 +204,7 @@ class Pool:
         """The same rows, with labels of its own from here on."""
         twin = copy.copy(self)
         twin._labels, twin._is_labeled = dict(self._labels), self._is_labeled.copy()
+        twin._is_open, twin._aside = self._is_open.copy(), self._aside.copy()
         return twin
 
     def leave_out(self, rows: Dataset) -> int:
@@ -216,13 +222,34 @@ class Pool:
 
     @property
     def unlabeled(self) -> Positions:
-        """[U] positions that can be asked, ascending; of equal inputs only the first."""
-        return self._distinct[~self._is_labeled[self._distinct]]
+        """[U] positions that can be chosen, ascending; of equal inputs only the first."""
+        return self._distinct[~self._is_labeled[self._distinct] & self._is_open[self._distinct]]
 
     @property
     def labeled(self) -> Positions:
-        """[L] positions that have a label, ascending; of equal inputs only the first."""
-        return self._distinct[self._is_labeled[self._distinct]]
+        """[L] positions that have a label to train on, ascending; of equal inputs only the first."""
+        known = self._distinct[self._is_labeled[self._distinct]]
+        return np.setdiff1d(known, self.reserve, assume_unique=True) if len(self.reserve) else known
+
+    @property
+    def audited(self) -> Positions:
+        """Positions of the reserve that have a label, in the reserve's order."""
+        return self.reserve[self._is_labeled[self.reserve]]
+
+    @property
+    def to_audit(self) -> Positions:
+        """Positions of the reserve that can still be asked, in its order."""
+        return self.reserve[~self._is_labeled[self.reserve] & ~self._aside[self.reserve]]
+
+    def keep_reserve(self, positions: Positions) -> None:
+        """Keep these rows out of choice and training."""
+        self.reserve = positions
+        self._is_open[positions] = False
+
+    def set_aside(self, positions: Positions) -> None:
+        """Never ask these rows (again): people could not tell."""
+        self._aside[positions] = True
+        self._is_open[positions] = False
 
     @property
     def duplicates(self) -> int:

@@ -16,7 +16,7 @@ from hfal.errors import HfalError
 from hfal.files import write_file
 from hfal.learners import Learner
 from hfal.learners.base import unit_of
-from hfal.report.view import RunView, open_run
+from hfal.report.view import RunView, open_run, task_of
 from hfal.signals import Needs
 from hfal.tasks import Task
 from hfal.tasks.labels import check_columns
@@ -31,7 +31,7 @@ def last_model(run: RunView) -> tuple[Learner, Task]:
         HfalError: the run has no model yet.
     """
     config: RunConfig = check_config(run.config, str(run.folder / "config.yaml"))
-    task = config.task.model_copy(update={"label_names": run.pool["label_names"]}).build()
+    task = task_of(run)
     learner = config.learner.build()
     folder = run.folder / "model"
     if run.final is not None:

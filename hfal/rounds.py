@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,10 @@ from filelock import FileLock, Timeout
 from hfal.compute import barrier, from_main, is_main
 from hfal.errors import HfalError
 from hfal.files import disk_errors, read_json, write_folder, write_json, write_parquet, write_yaml
+from hfal.tasks.base import Task
 
+ON_POOL = "pool_"
+"""How the names of scores begin that are estimated from audited rows."""
 MAY_GROW = "budget."
 """What the key begins with that may be raised on a run that exists."""
 
@@ -36,6 +39,7 @@ class Round:
         seconds: time by stage: score, select, label, train, evaluate, save.
         notes: what the user should know of this round.
         training: steps, final loss and the like.
+        audit: what the audited rows say of the model (`hfal.evaluation.audit`).
     """
 
     number: int
@@ -48,6 +52,14 @@ class Round:
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     training: dict[str, Any] = field(default_factory=dict)
+    audit: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Single numbers that say how good the model is: on the test rows, or without any on the audited ones."""
+        if not self.metrics and "value" in self.audit:
+            return {f"{ON_POOL}{self.audit['metric']}": self.audit["value"]}
+        return {name: value for name, value in self.metrics.items() if isinstance(value, float)}
 
 
 class Ledger:
@@ -87,7 +99,7 @@ class Ledger:
         """The rounds that count, from disk."""
         if self.folder is not None:
             found: list[Round] = []
-            while (path := self._path(len(found)) / "round.json").exists():
+            while (path := self.path(len(found)) / "round.json").exists():
                 found.append(Round(**read_json(path)))
             self.rounds = self._agree(found)
         return self.rounds
@@ -111,7 +123,8 @@ class Ledger:
                 ) from None
         self._lock = lock
 
-    def _path(self, number: int) -> Path:
+    def path(self, number: int) -> Path:
+        """The folder of a round."""
         assert self.folder is not None
         return self.folder / "rounds" / f"{number:04d}"
 
@@ -126,7 +139,7 @@ class Ledger:
     def _table(self, number: int, name: str, memory: dict[int, pa.Table]) -> pa.Table | None:
         if self.folder is None:
             return memory.get(number)
-        path = self._path(number) / name
+        path = self.path(number) / name
         seen: pa.Table | None = self._agree(pq.read_table(path) if path.exists() else None)
         return seen
 
@@ -134,34 +147,20 @@ class Ledger:
         """Record what was chosen, before anyone is asked."""
         self._selections[number] = table
         if self.folder is not None and is_main():
-            write_parquet(self._path(number) / "selection.parquet", table)
+            write_parquet(self.path(number) / "selection.parquet", table)
 
-    def write_labels(self, number: int, ids: list[str], labels: list[Any], source: str) -> None:
-        """Record labels (as names) the moment they are there."""
-        now = datetime.now(UTC)
-        count = len(ids)
-        table = pa.table(
-            {
-                "id": pa.array(ids, pa.string()),
-                "label": pa.array(labels),
-                "annotator": pa.array([None] * count, pa.string()),
-                "seconds": pa.array([None] * count, pa.float32()),
-                "source": pa.array([source] * count, pa.string()),
-                "time": pa.array([now] * count, pa.timestamp("ms", tz="UTC")),
-                "skipped": pa.array([False] * count),
-                "flagged": pa.array([False] * count),
-            }
-        )
+    def write_labels(self, number: int, table: pa.Table) -> None:
+        """Record labels (`label_table`) the moment they are there."""
         self._labels[number] = table
         if self.folder is not None and is_main():
-            write_parquet(self._path(number) / "labels.parquet", table)
+            write_parquet(self.path(number) / "labels.parquet", table)
 
     def write_round(self, finished: Round) -> None:
         """Make a round count."""
         self.rounds.append(finished)
         if self.folder is not None and is_main():
-            write_json(self._path(finished.number) / "metrics.json", finished.metrics)
-            write_json(self._path(finished.number) / "round.json", asdict(finished))
+            write_json(self.path(finished.number) / "metrics.json", finished.metrics)
+            write_json(self.path(finished.number) / "round.json", asdict(finished))
         barrier()
 
     def write_model(self, number: int, save: Callable[[Path], None]) -> None:
@@ -186,6 +185,36 @@ class Ledger:
     def cache(self) -> Path | None:
         """A folder that may be deleted at any time."""
         return None if self.folder is None else self.folder / "cache"
+
+
+def label_table(rows: Sequence[Mapping[str, Any]], task: Task) -> pa.Table:
+    """Labels as `labels.parquet` holds them; what a row does not say is null, but the time is now.
+
+    Args:
+        rows: with `id`, `label` (names; None where it was skipped) and what else is known.
+        task: of the labels.
+    """
+    said = [
+        ("annotator", pa.string()),
+        ("label", task.arrow_label),
+        ("seconds", pa.float32()),
+        ("source", pa.string()),
+        ("time", pa.timestamp("ms", tz="UTC")),
+        ("skipped", pa.bool_()),
+        ("flagged", pa.bool_()),
+    ]
+    schema = pa.schema([("id", pa.string()), *said, ("answers", pa.list_(pa.struct(said)))])
+    usual = {"time": datetime.now(UTC), "skipped": False, "flagged": False}
+    return pa.Table.from_pylist([_timed({**usual, **row}) for row in rows], schema)
+
+
+def _timed(row: dict[str, Any]) -> dict[str, Any]:
+    """Times as arrow takes them; answers too."""
+    if isinstance(row["time"], str):
+        row = {**row, "time": datetime.fromisoformat(row["time"])}
+    if row.get("answers") is not None:
+        row["answers"] = [_timed(dict(answer)) for answer in row["answers"]]
+    return row
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -11,18 +11,21 @@ from datasets import Dataset
 
 from hfal.budget import Budget
 from hfal.compute import barrier, derive_seed, from_main, is_main
-from hfal.config import RunConfig
+from hfal.config import PeopleSection, RunConfig
 from hfal.data import build_data
+from hfal.errors import HfalError
 from hfal.files import write_folder, write_json
 from hfal.learners import FrozenHead, Learner
 from hfal.loop import ActiveLearner
-from hfal.oracles import Simulated
+from hfal.oracles import Oracle, Simulated
+from hfal.people import People
 from hfal.pool import Pool
 from hfal.report import write_report
 from hfal.report.view import BASELINE, REPEATS
 from hfal.rounds import Round
 
 Tell = Callable[["Part", Round], None]
+Wait = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Outcome:
     main_metric: str
     rounds: list[tuple[Part, list[Round]]]
     report: Path | None
+    waiting: int | None = None
 
 
 def parts_of(config: RunConfig, measured: bool) -> Iterator[Part]:
@@ -54,38 +58,55 @@ def parts_of(config: RunConfig, measured: bool) -> Iterator[Part]:
         seed = config.seed + turn
         place = folder if turn == 0 else folder / REPEATS / f"seed-{seed}"
         yield Part(config.chooser, seed, place, turn == 0, by_chance=False)
-        if config.baseline and measured and config.chooser != config.baseline:
+        if config.baseline and measured and config.chooser != config.baseline and config.oracle == "simulated":
             yield Part(config.baseline, seed, place / BASELINE, turn == 0, by_chance=True)
 
 
-def run_config(config: RunConfig, tell: Tell) -> Outcome:
+def run_config(config: RunConfig, tell: Tell, *, accept_partial: bool = False, wait: Wait | None = None) -> Outcome:
     """Run a config, or go on with it where its folder has rounds already.
 
     Args:
         config: what to do.
         tell: called with each round of the first run, as it is there, and with the last round of the others.
+        wait: called with the number of a round that waits for people; returns when its labels are there. Without
+            it the run ends there, and goes on when it is run again.
+        accept_partial: where people label, go on with what they have done of the round that waits.
 
     Raises:
         HfalError: anything the user can put right.
     """
     pool, test, validation = build_data(config, config.task.build())
     learner = config.learner.build()
+    oracle = _oracle(config, pool, accept_partial)
     results: list[tuple[Part, list[Round]]] = []
+    waiting = None
     for part in parts_of(config, measured=test is not None):
-        active = _active(config, part, pool.copy(), learner, test, validation)
+        active = _active(config, part, pool.copy(), learner, oracle, test, validation)
+        active.wait = wait
         main = part.first and not part.by_chance
         for finished in active:
             if main:
                 tell(part, finished)
-        if main:
+        waiting = active.waiting if main else waiting
+        if main and active.waiting is None:
             _finish(active, part.folder)
-        elif active.rounds:
+        elif not main and active.rounds:
             tell(part, active.rounds[-1])
         results.append((part, active.rounds))
     folder = Path(config.output_dir)
-    report = write_report([folder]) if is_main() and test is not None else None
+    scored = any(rounds and rounds[-1].scores for _, rounds in results)
+    report = write_report([folder]) if is_main() and scored else None
     barrier()
-    return Outcome(folder, Budget.of(config.budget), pool.task.main_metric, results, report)
+    return Outcome(folder, Budget.of(config.budget), pool.task.main_metric, results, report, waiting)
+
+
+def _oracle(config: RunConfig, pool: Pool, accept_partial: bool) -> Oracle:
+    if config.oracle == "simulated":
+        if accept_partial:
+            raise HfalError("--accept-partial is for rounds that people label: this config has oracle: simulated")
+        return Simulated(pool.task.label)
+    people = config.people or PeopleSection()
+    return People(overlap=people.overlap, resolve=people.resolve, accept_partial=accept_partial)
 
 
 def _active(
@@ -93,6 +114,7 @@ def _active(
     part: Part,
     pool: Pool,
     learner: Learner,
+    oracle: Oracle,
     test: Dataset | None,
     validation: Dataset | None,
 ) -> ActiveLearner:
@@ -105,7 +127,7 @@ def _active(
         pool,
         learner,
         strategy=part.strategy,
-        oracle=Simulated(pool.task.label),
+        oracle=oracle,
         test=test,
         budget=config.budget,
         batch_size=config.batch,
@@ -116,6 +138,7 @@ def _active(
         start_size=config.start.size,
         cost=None if config.cost is None else config.cost.build(),
         per_cost=config.per_cost,
+        audit=config.audit,
         record=record,
         cache=Path(config.output_dir) / "cache",
         keep_model=part.first and not part.by_chance,

@@ -60,7 +60,7 @@ def test_the_offline_recipe_has_the_keys_that_are_agreed():
             "learner.type=finetune",
             r"learner\.type: 'finetune' is not allowed \(did you mean 'fine_tune'\?\); allowed",
         ),
-        ("oracle=people", r"oracle: 'people' is not allowed; allowed: simulated"),
+        ("oracle=persons", r"oracle: 'persons' is not allowed; allowed: simulated, people"),
         ("strategy=margn", r"strategy: 'margn' given; unknown strategy 'margn' \(did you mean 'margin'\?\)"),
         ("learner.pooling=max", r"learner\.pooling: 'max' is not allowed; allowed: mean, cls"),
         ("learner.C=-1", r"learner\.C: -1 given; must be greater than 0"),

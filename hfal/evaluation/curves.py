@@ -33,7 +33,7 @@ class Curve:
             unit: "rows": all labelled rows, those from the start too; "words": of the rows asked; else what was
                 spent of a budget in that unit.
         """
-        points = [(cost_of(r, unit), float(r.metrics[metric])) for r in rounds if metric in r.metrics]
+        points = [(cost_of(r, unit), r.scores[metric]) for r in rounds if metric in r.scores]
         return cls(tuple(x for x, _ in points), tuple(y for _, y in points))
 
     def at(self, cost: Sequence[float] | NDArray[Any]) -> NDArray[np.float64]:

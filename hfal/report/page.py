@@ -80,7 +80,7 @@ def _csv(runs: Sequence[RunView]) -> str:
     writer.writerow(["run", "strategy", "seed", "round", "labels", "words", "spent", *names, "seconds"])
     for view in (view for run in runs for view in run.everything()):
         for r in view.rounds:
-            scores = [r.metrics.get(name, "") for name in names]
+            scores = [r.scores.get(name, "") for name in names]
             seconds = round(sum(r.seconds.values()), 3)
             writer.writerow(
                 [view.folder, view.strategy, view.seed, r.number, r.labeled, r.words, r.spent, *scores, seconds]
@@ -109,6 +109,7 @@ def _render(runs: Sequence[RunView], lines: dict[str, list[Line]], curve_svg: st
         rounds_table=None if single is None else _beside(single),
         seeds=max(len(line.curves) for line in lines[metric]),
         per_class=None if single is None else single.rounds[-1].metrics.get("per_class", {}),
+        audits=[] if single is None else [r for r in single.rounds if r.audit],
         balance=None if single is None else _balance(single),
         asked=[] if single is None else _asked(single),
         of_words=single is not None and tags_words(single),
@@ -155,7 +156,7 @@ def _beside(run: RunView) -> list[dict[str, Any]]:
 
 def mean_at(curves: Sequence[Curve], cost: float) -> float | None:
     """The mean score at a cost, of those curves that come near it."""
-    near = [curve for curve in curves if curve.cost and cost <= 1.05 * curve.cost[-1]]
+    near = [curve for curve in curves if curve.cost and 0.95 * curve.cost[0] <= cost <= 1.05 * curve.cost[-1]]
     return float(np.mean([curve.at([cost])[0] for curve in near])) if near else None
 
 

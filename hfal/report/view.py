@@ -10,10 +10,12 @@ import pyarrow as pa
 import yaml
 
 from hfal.budget import Budget
+from hfal.config import check_config
 from hfal.errors import HfalError
 from hfal.evaluation import Curve
 from hfal.files import read_json
 from hfal.rounds import Ledger, Round
+from hfal.tasks import Task
 
 BASELINE, REPEATS = "baseline", "repeats"
 """Where a run folder keeps the same budget by chance, and the same run with other seeds."""
@@ -53,7 +55,7 @@ class RunView:
         if not self.rounds:
             return []
         main = self.pool.get("main_metric", "macro_f1")
-        names = [name for name, value in self.rounds[-1].metrics.items() if isinstance(value, float)]
+        names = list(self.rounds[-1].scores)
         return sorted(names, key=lambda name: (name != main, names.index(name)))
 
     @property
@@ -82,6 +84,15 @@ class RunView:
 
 def _columns(table: pa.Table, *names: str) -> list[list[Any]]:
     return [table[name].to_pylist() for name in names]
+
+
+def task_of(run: RunView) -> Task:
+    """The task of a run with what its data said of it: label names and scheme."""
+    config = check_config(run.config, str(run.folder / "config.yaml"))
+    known = {"label_names": run.pool["label_names"]}
+    if run.pool.get("scheme"):
+        known["scheme"] = run.pool["scheme"]
+    return config.task.model_copy(update=known).build()
 
 
 def open_run(folder: str | Path) -> RunView:

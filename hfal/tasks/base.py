@@ -133,6 +133,15 @@ class Task(Protocol):
         """Logits, [N, C] or `Ragged`, -> encoded predictions and the probability of each."""
         ...
 
+    @property
+    def tallied(self) -> str:
+        """The score that `tally` gives: the sum of its first column over the sum of its second."""
+        ...
+
+    def tally(self, logits: Any, encoded: Sequence[Any]) -> NDArray[np.float64]:
+        """[N, 2] what each row adds to a score that is a ratio of sums, so that its error can be told from a sample."""
+        ...
+
     def metrics(self, logits: Any, encoded: Sequence[Any]) -> dict[str, Any]:
         """Scores of logits against encoded labels: floats, the main one among them, and `per_class` as a table."""
         ...

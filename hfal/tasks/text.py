@@ -175,6 +175,20 @@ class TextClassification:
         chosen = [row.nonzero().flatten().tolist() for row in yes > 0.5]
         return chosen, torch.maximum(yes, 1 - yes).amin(-1).numpy()
 
+    @property
+    def tallied(self) -> str:
+        """Accuracy, or for several labels micro-F1."""
+        return "micro_f1" if self.multi_label else "accuracy"
+
+    def tally(self, logits: Tensor, encoded: Sequence[Any]) -> NDArray[np.float64]:
+        """Right labels of each row, and of how many: of one, or of those predicted and those true, halved."""
+        predicted, _ = self.predict(logits)
+        if not self.multi_label:
+            return np.array([[float(a == b), 1.0] for a, b in zip(predicted, encoded, strict=True)])
+        return np.array(
+            [[len({*a} & {*b}), (len(a) + len(b)) / 2] for a, b in zip(predicted, encoded, strict=True)], float
+        )
+
     def metrics(self, logits: Tensor, encoded: Sequence[Any]) -> dict[str, Any]:
         """`accuracy` (all labels right), `macro_f1`, for several labels `micro_f1`, and `per_class`.
 

@@ -322,6 +322,23 @@ class TokenClassification:
         per_word = torch.exp(log_p / logits.lengths.clamp_min(1))
         return [tags[row].tolist() for row in range(len(logits))], per_word.numpy().astype(np.float32)
 
+    @property
+    def tallied(self) -> str:
+        """F1 of entities, or the accuracy of tags."""
+        return "f1" if self.spells_entities else "accuracy"
+
+    def tally(self, logits: Ragged, encoded: Sequence[Any]) -> NDArray[np.float64]:
+        """Right entities of each row, and half of those predicted and true together; or right tags and words."""
+        predicted, _ = self.predict(logits)
+        if not self.spells_entities:
+            pairs = zip(predicted, encoded, strict=True)
+            return np.array([[np.equal(guess, true).sum(), len(true)] for guess, true in pairs], float)
+        found = []
+        for guess, true in zip(predicted, encoded, strict=True):
+            a, b = self._entities([guess]), self._entities([true])
+            found.append([len(a & b), (len(a) + len(b)) / 2])
+        return np.array(found, float)
+
     def metrics(self, logits: Ragged, encoded: Sequence[Any]) -> dict[str, Any]:
         """Entities: micro `f1`, `precision`, `recall`, and `per_class` by type, an entity counting as right
         when words and type are. Tags: `accuracy` and `macro_f1` over words."""

@@ -1,83 +1,64 @@
-"""The command line: `hfal run`, `status`, `report`, `strategies`, `predict`, `init`."""
+"""`hfal run`, `status`, `report`, `strategies`, `predict`, `init`."""
 
 from __future__ import annotations
 
-import errno
-import logging
-import os
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.logging import RichHandler
 from rich.markup import escape
 
+from hfal.cli.app import app, err, out, silence_libraries, tell
 from hfal.errors import HfalError
 
-app = typer.Typer(
-    help="Active learning for Hugging Face: spend a label budget where it teaches the model most.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-def main() -> None:
-    """Entry point: what the user can put right is one line and exit code 2; ctrl-C is 130."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    _quiet_libraries()
-    try:
-        app()
-    except HfalError as error:
-        err.print(f"[bold red]error:[/] {escape(str(error))}")
-        sys.exit(2)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-            raise
-        where = f" {error.filename}" if error.filename else ""
-        err.print(f"[bold red]error:[/] cannot write{escape(where)}: {error.strerror}. What was done is on disk")
-        sys.exit(2)
-
-
-def _quiet_libraries() -> None:
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    handler = RichHandler(console=err, show_time=False, show_path=False, show_level=False, markup=False)
-    level = logging.WARNING if os.environ.get("RANK", "0") == "0" else logging.ERROR  # one process talks
-    logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
+POLL = 1.0
+"""Seconds between two looks for answers."""
 
 
 @app.command()
 def run(
-    config: Annotated[Path, typer.Argument(help="A YAML config; `hfal init` writes one.")],
+    config: Annotated[Path, typer.Argument(help="A YAML config (`hfal init` writes one), or a run folder.")],
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change a key: --set budget.rows=500. May be repeated.", metavar="KEY=VALUE"),
     ] = None,
+    accept_partial: Annotated[
+        bool,
+        typer.Option("--accept-partial", help="Go on with the rows that people have labelled; the rest returns."),
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for people's labels instead of ending.")] = False,
 ) -> None:
     """Run a config, or go on with it where its folder has rounds already."""
     from hfal.budget import Budget
     from hfal.compute import is_main
     from hfal.config import load_config
-    from hfal.output import compare, round_line, saving
+    from hfal.output import compare, how_to_label, round_line, saving
     from hfal.running import run_config
 
     loaded = load_config(config, changes or [])
-    _silence_progress_of_libraries()
+    silence_libraries()
     talk = is_main()
     if talk:
         spends = Budget.of(loaded.budget)
         out.print(f"[bold]{escape(loaded.chooser)}[/], {escape(str(spends))}, into {escape(loaded.output_dir)}")
     try:
-        outcome = run_config(loaded, lambda part, done: _tell(round_line(part, done, Budget.of(loaded.budget))))
+        outcome = run_config(
+            loaded,
+            lambda part, done: tell(round_line(part, done, Budget.of(loaded.budget))),
+            accept_partial=accept_partial,
+            wait=_waiter(Path(loaded.output_dir)) if wait else None,
+        )
     except KeyboardInterrupt:
         err.print("Stopped. What was done is on disk: run the same command to go on.")
         raise typer.Exit(130) from None
     if not talk:
+        return
+    if outcome.waiting is not None:
+        for line in how_to_label(outcome.folder):
+            out.print(line)
         return
     if loaded.repeats > 1:
         out.print(f"\nMeans over {loaded.repeats} seeds, on the same pool and test rows:")
@@ -94,22 +75,20 @@ def run(
     out.print("  hfal strategies                   what else can choose")
 
 
-def _tell(line: str) -> None:
-    """Only the main process talks."""
-    from hfal.compute import is_main
+def _waiter(folder: Path) -> Callable[[int], None]:
+    """Tells once how to label a round, and returns when its labels are in."""
 
-    if is_main():
-        out.print(line)
+    def wait(number: int) -> None:
+        from hfal.labeling import open_work
+        from hfal.output import how_to_label
 
+        for line in how_to_label(folder):
+            tell(line)
+        work = open_work(folder, number)
+        while work.missing():
+            time.sleep(POLL)
 
-def _silence_progress_of_libraries() -> None:
-    import datasets
-    import transformers
-
-    datasets.disable_progress_bars()
-    datasets.utils.logging.set_verbosity(logging.CRITICAL)  # what its readers meet is told by us, once
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
+    return wait
 
 
 @app.command()
@@ -163,7 +142,7 @@ def predict(
     """Label a file with the last model of a run."""
     from hfal.predicting import predict_file
 
-    _silence_progress_of_libraries()
+    silence_libraries()
     count = predict_file(folder, file, output, split)
     if output:
         out.print(f"{count:,} rows labelled: {escape(str(output))}")
@@ -181,7 +160,7 @@ def init(
     """Ask for a file or data set, look at its columns and write a commented config."""
     from hfal.starting import write_config
 
-    _silence_progress_of_libraries()
+    silence_libraries()
     if output.exists() and not force:
         raise HfalError(f"{output} exists already: choose another --output, or say --force")
     asking = sys.stdin.isatty()
@@ -198,7 +177,3 @@ def init(
 
     write_config(output, ask, source=source, text=text, label=label, model=model, tell=out.print)
     out.print(f"\nWrote {escape(str(output))}. Read it, then: hfal run {escape(str(output))}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,67 @@
+"""What is asked in a round, as `selection.parquet` holds it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from hfal.budget import Costs
+from hfal.pool import Pool
+from hfal.signals import Signals
+from hfal.strategies import Selection
+
+AUDIT = "audit"
+"""Stands for the strategy of rows that were drawn by chance."""
+
+
+def selection_table(
+    pool: Pool,
+    selection: Selection,
+    strategy: str,
+    audited: NDArray[np.bool_],
+    costs: Costs,
+    predicted: Signals | None,
+) -> pa.Table:
+    """The rows of a round in the order in which they are asked.
+
+    Args:
+        pool: that they are from.
+        selection: what was chosen, audited rows among it.
+        strategy: what chose it.
+        audited: [k] rows that were drawn by chance.
+        costs: [k] in the budget's unit.
+        predicted: what the model says of them, where there is one.
+    """
+    size, task = len(selection), pool.task
+    labels: list[Any] = [None] * size
+    probabilities: list[Any] = [None] * size
+    if predicted is not None:
+        encoded, values = task.predict(predicted.logits)
+        labels, probabilities = [task.decode(label) for label in encoded], values.tolist()
+    inputs = pool.inputs(selection.rows)
+    columns = {
+        "id": pa.array(pool.ids(selection.rows), pa.string()),
+        "position": pa.array(selection.rows, pa.int64()),
+        "rank": pa.array(np.arange(size), pa.int64()),
+        "score": pa.array(selection.scores, pa.float32(), mask=audited),
+        "strategy": pa.array([AUDIT if drawn else strategy for drawn in audited], pa.string()),
+        "audit": pa.array(audited, pa.bool_()),
+        "predicted": pa.array(labels, task.arrow_label),
+        "probability": pa.array(probabilities, pa.float32()),
+        "words": pa.array(pool.lengths(selection.rows), pa.int64()),
+        "cost": pa.array(costs, pa.float64()),
+    }
+    for name, details in selection.details.items():
+        columns.setdefault(name, pa.array(details, mask=audited))
+    for name in task.inputs:  # so that the run folder can be read without the data set
+        columns.setdefault(name, pa.array(inputs[name]))
+    return pa.table(columns)
+
+
+def chosen_by(table: pa.Table) -> str:
+    """The strategy that chose a round; "given" where nothing was asked."""
+    names = [name for name in table["strategy"].to_pylist() if name != AUDIT]
+    return names[0] if names else AUDIT if len(table) else "given"

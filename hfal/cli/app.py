@@ -1,0 +1,67 @@
+"""The command line: every command is a few lines over a function that Python can call too."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sys
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.markup import escape
+
+from hfal.errors import HfalError
+
+app = typer.Typer(
+    help="Active learning for Hugging Face: spend a label budget where it teaches the model most.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Entry point: what the user can put right is one line and exit code 2; ctrl-C is 130."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    _quiet_libraries()
+    try:
+        app()
+    except HfalError as error:
+        err.print(f"[bold red]error:[/] {escape(str(error))}")
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        where = f" {error.filename}" if error.filename else ""
+        err.print(f"[bold red]error:[/] cannot write{escape(where)}: {error.strerror}. What was done is on disk")
+        sys.exit(2)
+
+
+def _quiet_libraries() -> None:
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    handler = RichHandler(console=err, show_time=False, show_path=False, show_level=False, markup=False)
+    level = logging.WARNING if os.environ.get("RANK", "0") == "0" else logging.ERROR  # one process talks
+    logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
+
+
+def tell(line: str) -> None:
+    """Only the main process talks."""
+    from hfal.compute import is_main
+
+    if is_main():
+        out.print(line)
+
+
+def silence_libraries() -> None:
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    datasets.utils.logging.set_verbosity(logging.CRITICAL)  # what its readers meet is told by us, once
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
