@@ -11,23 +11,10 @@ from xml.sax.saxutils import quoteattr
 
 from hfal.errors import HfalError
 from hfal.labeling.records import Record, RowError
+from hfal.labeling.words import entities, tags_from, text_and_bounds
 from hfal.labeling.work import Row, Work
-from hfal.tasks.schemes import OUTSIDE, spans, tags_of
-from hfal.tasks.words import word_bounds
 
 ID, TEXT, LABEL = "hfal_id", "text", "label"
-
-
-def text_and_bounds(work: Work, row: Row) -> tuple[str, list[tuple[int, int]]]:
-    """A row of words as one text, and where its words are in it."""
-    (column,) = work.task.inputs
-    if isinstance(row[column], str):
-        return row[column], word_bounds(row[column])
-    bounds, at = [], 0
-    for word in row[column]:
-        bounds.append((at, at + len(word)))
-        at += len(word) + 1
-    return " ".join(row[column]), bounds
 
 
 def config(work: Work) -> str:
@@ -81,13 +68,6 @@ def _result(work: Work, row: Row, label: Any) -> list[dict[str, Any]]:
         value = {"start": start, "end": stop, "text": text[start:stop], "labels": [kind]}
         result.append({"from_name": LABEL, "to_name": TEXT, "type": "labels", "value": value})
     return result
-
-
-def entities(work: Work, label: list[str]) -> list[tuple[int, int, str]]:
-    """Tags as spans of words; tags without a scheme are a span each."""
-    if getattr(work.task, "spells_entities", False):
-        return spans(label)
-    return [(at, at + 1, tag) for at, tag in enumerate(label)]
 
 
 def read_tasks(path: Path) -> Iterator[Record]:
@@ -183,9 +163,4 @@ def _tags(work: Work, row: Row, found: list[tuple[Any, Any, Any]]) -> list[str]:
     for before, after in pairwise(taken):
         if after[0] < before[1]:
             raise RowError("result", f"two spans overlap at word {after[0]}")
-    if getattr(work.task, "spells_entities", False):
-        return tags_of(taken, len(bounds), work.task.scheme)  # type: ignore[attr-defined]
-    tags = [OUTSIDE if OUTSIDE in work.task.names else work.task.names[0]] * len(bounds)
-    for first, last, kind in taken:
-        tags[first:last] = [kind] * (last - first)
-    return tags
+    return tags_from(work, taken, len(bounds))
