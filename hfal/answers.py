@@ -139,6 +139,10 @@ class Answers:
             write_text(self.folder / f"{source}-{digest}.jsonl", text)
         return len(fresh)
 
+    def files(self) -> list[str]:
+        """Names of the files there are: imports and pulls bring new ones."""
+        return sorted(path.name for path in self.folder.glob("*.jsonl"))
+
     def read(self) -> list[Answer]:
         """All answers, in order of time.
 

@@ -22,6 +22,7 @@ from hfal.budget import WHOLE, Budget, Cost, Costs, costs_of, in_words
 from hfal.compute import from_main, generator_for
 from hfal.errors import HfalError, count, listing
 from hfal.evaluation.audit import audited
+from hfal.evaluation.meter import saved
 from hfal.learners.base import Learner, unit_of
 from hfal.oracles import Oracle, Simulated
 from hfal.people import People
@@ -106,7 +107,7 @@ class ActiveLearner:
         self.keep_model = keep_model
         self.test = None if test is None else self._held_out(test, "test")
         self.validation = None if validation is None else self._held_out(validation, "validation")
-        self._given = len(pool.labeled)
+        self._given = pool.labeled  # what the data had from the start
         self._asked: set[str] = set()
         self._priced: dict[str, Costs] = {}
         people = isinstance(self.oracle, People)
@@ -144,7 +145,7 @@ class ActiveLearner:
             raise HfalError(f"nothing to ask: all {count(len(self.pool), 'row')} of the pool are labelled")
         for strategy in (self.strategy, self.start):
             check_units(strategy, "word" if task.per_word else "row", task.name, self._names[id(strategy)])
-        first = [] if self._given else [self.start_size]
+        first = [] if len(self._given) else [self.start_size]
         for what, size in [("batch", self.batch)] + [("seed set", size) for size in first]:
             if size.unit == "rows" and len(free) < size.amount:
                 raise HfalError(
@@ -189,7 +190,7 @@ class ActiveLearner:
         return {
             "rows": len(self.pool),
             "distinct_rows": len(self.pool) - self.pool.duplicates,
-            "labelled_from_the_start": self._given,
+            "labelled_from_the_start": len(self._given),
             "columns": self.pool.dataset.column_names,
             "inputs": list(self.pool.task.inputs),
             "label_names": list(self.pool.task.names),
@@ -269,15 +270,17 @@ class ActiveLearner:
         if self.test is not None:
             with clock("evaluate"):
                 metrics = self.learner.evaluate(self.test)
+        spent = self.spent + float(self._costs(bought, self.budget.unit).sum())
         audit: dict[str, Any] = {}
+        saving: dict[str, Any] = {}
         if len(self.pool.audited):
             with clock("audit"):
                 audit = audited(self.learner, self.pool)
+                saving = self._saving(number, spent)
         if self.keep_model:
             with clock("save"):
                 self.ledger.write_model(number, self.learner.save)
         before = self.ledger.rounds[-1].words if number else 0
-        spent = self.spent + float(self._costs(bought, self.budget.unit).sum())
         done = Round(
             number=number,
             strategy=chosen_by(chosen),
@@ -290,9 +293,25 @@ class ActiveLearner:
             notes=notes,
             training=training,
             audit=audit,
+            saving=saving,
         )
         self.ledger.write_round(done)
         return done
+
+    def _saving(self, number: int, spent: float) -> dict[str, Any]:
+        """What the choosing has saved so far, as far as that can be told."""
+        first = self.ledger.selection(0)
+        if first is None or self._names[id(self.strategy)] == "random":
+            return {}
+        at_start = self.pool.positions(first["id"].to_pylist())
+        by_chance = (
+            self.pool.canonical(np.intersect1d(at_start, self.pool.labeled))
+            if chosen_by(first) == "random"
+            else at_start[:0]
+        )
+        each = float(np.nanmean(self._costs(np.arange(len(self.pool)), self.budget.unit)))
+        generator = generator_for("meter", self.seed, number)
+        return saved(self.learner, self.pool, by_chance, self._given, spent, each, generator)
 
     def _labels(self, number: int, chosen: pa.Table) -> pa.Table | None:
         """The labels of a round; None while people have not given them."""
@@ -306,7 +325,7 @@ class ActiveLearner:
 
     def _choose(self, number: int, clock: _Clock) -> pa.Table:
         """The rows of a round, as they go into `selection.parquet`."""
-        if number == 0 and self._given:
+        if number == 0 and len(self._given):
             nothing = Selection(np.empty(0, np.int64), np.empty(0, np.float32))
             return selection_table(self.pool, nothing, "given", np.empty(0, bool), np.empty(0), None)
         chooser = self.start if number == 0 else self.strategy

@@ -69,7 +69,7 @@ def _curves(outcome: Outcome, by_chance: bool, metric: str) -> list[Curve]:
     return [curve for curve in found if curve.cost]
 
 
-def saving(outcome: Outcome) -> str | None:
+def saved_on_test(outcome: Outcome) -> str | None:
     """What the choosing saved: the cost of the score that chance ends with, on the mean curves."""
     metric = outcome.main_metric
     parts = [_curves(outcome, by_chance, metric) for by_chance in (False, True)]
@@ -93,6 +93,23 @@ def audit_line(audit: Mapping[str, Any]) -> str:
         return f"{rows} drawn by chance so far: too few to say how good the model is"
     name, low, high = title_of(audit["metric"]), audit["low"], audit["high"]
     return f"{name} {audit['value']:.3f} on the pool, 95% interval {low:.3f} to {high:.3f} ({rows})"
+
+
+def saving_line(saving: Mapping[str, Any], unit: str) -> str:
+    """What the choosing saved against chance, or that it is too early to say; empty where nobody can tell."""
+    if not saving:
+        return ""
+    low, value, high = (saving.get(key) for key in ("needed_low", "needed", "needed_high"))
+    if low is None or (high is None and low <= saving["spent"]):
+        return "too early to say how many labels the choosing has saved"
+    ends = [None if end is None else end - saving["spent"] for end in (low, value, high)]
+    if ends[1] is None or ends[2] is None:
+        return f"at least {_amount(ends[0], unit)} saved against chance (95% sure)"
+    return f"about {_amount(ends[1], unit)} saved against chance, 95% interval {ends[0]:,.0f} to {ends[2]:,.0f}"
+
+
+def _amount(value: float | None, unit: str) -> str:
+    return in_words(round(value or 0.0), unit)
 
 
 def _people_lines(work: Work) -> Iterator[str]:
@@ -149,6 +166,8 @@ def status_lines(run: RunView) -> Iterator[str]:
                 yield f"note      round {r.number}: {escape(note)}"
     if run.rounds and (audit := audit_line(run.rounds[-1].audit)):
         yield f"audit     {audit}"
+    if run.rounds and (saving := saving_line(run.rounds[-1].saving, run.budget.unit)):
+        yield f"saving    {saving}"
     waiting = run.ledger.selection(len(run.rounds))
     if waiting is not None and run.config.get("oracle") == "people":
         yield from _people_lines(open_work(run.folder))

@@ -40,6 +40,7 @@ class Round:
         notes: what the user should know of this round.
         training: steps, final loss and the like.
         audit: what the audited rows say of the model (`hfal.evaluation.audit`).
+        saving: what chance would have had to spend for it (`hfal.evaluation.meter`).
     """
 
     number: int
@@ -53,6 +54,7 @@ class Round:
     notes: list[str] = field(default_factory=list)
     training: dict[str, Any] = field(default_factory=dict)
     audit: dict[str, Any] = field(default_factory=dict)
+    saving: dict[str, Any] = field(default_factory=dict)
 
     @property
     def scores(self) -> dict[str, float]:
@@ -131,6 +133,10 @@ class Ledger:
     def selection(self, number: int) -> pa.Table | None:
         """What was chosen in a round, or None."""
         return self._table(number, "selection.parquet", self._selections)
+
+    def has_selection(self, number: int) -> bool:
+        """Whether a round was chosen, as this process sees the folder."""
+        return (self.path(number) / "selection.parquet").exists()
 
     def labels(self, number: int) -> pa.Table | None:
         """The labels of a round, or None."""

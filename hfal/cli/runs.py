@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import typer
 from rich.markup import escape
 
 from hfal.cli.app import app, err, out, silence_libraries, tell
+from hfal.cli.people import LOOP
 from hfal.errors import HfalError
 
 POLL = 1.0
@@ -35,7 +37,7 @@ def run(
     from hfal.budget import Budget
     from hfal.compute import is_main
     from hfal.config import load_config
-    from hfal.output import compare, how_to_label, round_line, saving
+    from hfal.output import compare, how_to_label, round_line, saved_on_test
     from hfal.running import run_config
 
     loaded = load_config(config, changes or [])
@@ -63,7 +65,7 @@ def run(
     if loaded.repeats > 1:
         out.print(f"\nMeans over {loaded.repeats} seeds, on the same pool and test rows:")
     out.print(compare(outcome))
-    if saved := saving(outcome):
+    if saved := saved_on_test(outcome):
         out.print(f"{saved}\n")
     folder = outcome.folder
     if outcome.report:
@@ -84,8 +86,10 @@ def _waiter(folder: Path) -> Callable[[int], None]:
 
         for line in how_to_label(folder):
             tell(line)
-        work = open_work(folder, number)
+        work, parent = open_work(folder, number), os.environ.get(LOOP)
         while work.missing():
+            if parent is not None and os.getppid() != int(parent):
+                raise HfalError("the label page beside this loop has ended: `hfal loop` starts both again")
             time.sleep(POLL)
 
     return wait

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from hfal.errors import HfalError
 from hfal.frozen import FrozenHeadConfig, FrozenHeadModel, FrozenWordHeadModel, cut_layers
 from hfal.functional import Ragged
 from hfal.inference import Collected, Outputs, as_signals, reducer
-from hfal.learners.base import FitReport, evaluate
+from hfal.learners.base import FitReport, evaluate, unit_of
 from hfal.learners.fine_tune import FineTune
 from hfal.linear import ABSENT_WEIGHT, Batches, fit_softmax, frequency_weights
 from hfal.models import (
@@ -300,6 +301,18 @@ class FrozenHead:
     def evaluate(self, rows: Dataset) -> dict[str, Any]:
         """See `Learner.evaluate`."""
         return evaluate(self, self.task, rows)
+
+    def trial(self, train: Dataset | None, rows: Dataset) -> Any:
+        """The logits of a head trained on other rows; the model in use stays as it is (and gives them without any)."""
+        assert self._model is not None
+        kept, trained = copy.deepcopy(self._model.classifier.state_dict()), self._trained
+        try:
+            if train is not None:
+                self.fit(train)
+            return self.signals(rows, Needs(pool=frozenset({"logits"}), units=unit_of(self.task))).logits
+        finally:
+            self._model.classifier.load_state_dict(kept)
+            self._trained = trained
 
     def last(self) -> FineTune | None:
         """What is trained once when the budget is spent, where anything is."""

@@ -1,0 +1,70 @@
+"""How many random labels would be as good: a learning curve with its uncertainty. Derived in docs/saving.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Values = NDArray[np.float64]
+
+LEVELS = np.linspace(0.02, 0.98, 25)
+"""Quantiles by which the score of the model in use stands in the sums below."""
+
+
+@dataclass(frozen=True)
+class Needed:
+    """How many labels chance would need: the median, and the interval with 95% of the posterior. Infinite where the
+    curve may never get there."""
+
+    value: float
+    low: float
+    high: float
+
+
+def labels_needed(sizes: Values, errors: Values, covariance: Values) -> Needed:
+    """When a learning curve reaches the error of another model.
+
+    The curve is a power law, `e(n) = a + (e(1) - a) n^-c` (Cortes et al. 1993), of which a grid over asymptote, level
+    and exponent holds the posterior; the exponent is uniform on a log scale from 0.1 to 1.5, as learning curves of
+    language models have it (Hestness et al. 2017 find 0.07 to 0.5), asymptote and level are uniform.
+
+    Args:
+        sizes: [k] labels that the curve's models had.
+        errors: [k + 1] their errors (1 - score), and last that of the model to be matched.
+        covariance: [k + 1, k + 1] of these errors, which were measured on the same rows.
+
+    Returns:
+        The n at which the curve is as low as the model's error.
+    """
+    known, model = slice(0, len(sizes)), len(sizes)
+    middle = float(np.exp(np.log(sizes).mean()))
+    spread = float(np.sqrt(covariance[0, 0]))
+    level = np.clip(errors[:-1].mean() + spread * np.linspace(-4, 4, 33), 1e-3, 1.0)
+    part, power = np.linspace(0, 0.98, 34), np.exp(np.linspace(np.log(0.1), np.log(1.5), 20))
+    e, u, c = (axis.ravel() for axis in np.meshgrid(np.unique(level), part, power, indexing="ij"))
+    floor = e * u  # asymptote; e is the error at the middle size
+    curve = floor[:, None] + (e - floor)[:, None] * (sizes[None, :] / middle) ** -c[:, None]
+    residual = errors[known] - curve
+    solved = np.linalg.solve(covariance[known, known], residual.T).T
+    likelihood = -0.5 * (residual * solved).sum(1)
+    cross = covariance[model, known]
+    mean = errors[model] - solved @ cross
+    variance = covariance[model, model] - cross @ np.linalg.solve(covariance[known, known], cross)
+    target = mean[:, None] + np.sqrt(max(variance, 1e-12)) * stats.norm.ppf(LEVELS)[None, :]
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        ratio = (target - floor[:, None]) / (e - floor)[:, None]
+        needed = np.where(ratio > 0, middle * ratio ** (-1 / c[:, None]), np.inf)
+    weight = np.exp(likelihood - likelihood.max())
+    weights = np.repeat(weight / weight.sum() / len(LEVELS), len(LEVELS))
+    low, value, high = _quantiles(np.maximum(needed.ravel(), 1.0), weights, (0.025, 0.5, 0.975))
+    return Needed(value, low, high)
+
+
+def _quantiles(values: Values, weights: Values, levels: tuple[float, ...]) -> list[float]:
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(weights[order])
+    at = np.minimum(np.searchsorted(reached, np.array(levels) * reached[-1]), len(values) - 1)
+    return [float(value) for value in values[order][at]]

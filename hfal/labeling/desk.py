@@ -1,0 +1,246 @@
+"""Who labels which row next: the label page without its pixels."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hfal.answers import Answer, Current, check_annotator, now
+from hfal.errors import HfalError
+from hfal.labeling.words import entities, tags_from, text_and_bounds
+from hfal.labeling.work import Row, Work, open_work
+from hfal.rounds import Ledger
+
+LEASE = 600.0
+"""Seconds for which a row that someone looks at is not shown to others."""
+PACE = 20
+"""Answers from which a person's pace is told."""
+SLOWEST = 3600.0
+
+
+class Desk:
+    """Hands the rows of the round that waits to people, and takes their answers; for any number of threads.
+
+    An answer is on disk when `answer` returns. When a round has all its answers, the desk goes on with the next one
+    that waits, if there is one.
+
+    Args:
+        folder: of the run.
+        clock: seconds; for tests.
+    """
+
+    def __init__(self, folder: str | Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self.folder = Path(folder)
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._leases: dict[str, dict[str, float]] = {}  # row -> person -> since when
+        self._history: dict[str, list[str]] = {}  # person -> rows in the order in which they answered them
+        self._pace: dict[str, deque[float]] = {}
+        self._nonces: dict[str, str] = {}
+        self._take(open_work(folder))
+
+    def _take(self, work: Work) -> None:
+        self.work = work
+        self.work.answers.open()
+        self._files = work.answers.files()
+        self._current: Current = work.answers.current()
+        self._leases.clear()
+        self._history.clear()
+        for answer in work.answers.read():
+            if not answer.withdrawn and answer.source == "page":
+                self._note(answer)
+
+    def _note(self, answer: Answer) -> None:
+        history = self._history.setdefault(answer.annotator, [])
+        if answer.id in history:
+            history.remove(answer.id)
+        history.append(answer.id)
+        if answer.seconds is not None:
+            self._pace.setdefault(answer.annotator, deque(maxlen=PACE)).append(answer.seconds)
+
+    def close(self) -> None:
+        """Let go of the round's file."""
+        self.work.answers.close()
+
+    def start(self, who: Any) -> dict[str, Any]:
+        """What a page needs to know before the first row, and that row."""
+        name = check_annotator(who)
+        task = self.work.task
+        return {
+            "classes": list(task.classes if task.per_word else task.names),
+            "name": name,
+            "kind": "words" if task.per_word else "several" if task.multi_label else "one",
+            **self.next(name),
+        }
+
+    def next(self, who: Any) -> dict[str, Any]:
+        """The next row for a person, and how far the round is."""
+        name = check_annotator(who)
+        with self._lock:
+            self._go_on()
+            found = self._free(name)
+            if found is not None:
+                self._leases.setdefault(found, {})[name] = self._clock()
+            return {"row": None if found is None else self._view(found), **self._progress(name)}
+
+    def answer(self, who: Any, said: Any) -> dict[str, Any]:
+        """Take an answer; the next row.
+
+        Args:
+            who: the person.
+            said: `id`, `label` (a name, names, or spans of words `[first, end, type]`), `seconds`, `skipped`,
+                `flagged`, and `nonce`, by which an answer that was sent twice is known.
+
+        Raises:
+            HfalError: the row was not asked, or the label does not fit it.
+        """
+        name = check_annotator(who)
+        if not isinstance(said, dict) or not isinstance(said.get("id"), str):
+            raise HfalError("an answer has an id")
+        with self._lock:
+            if said.get("nonce") is None or self._nonces.get(name) != said["nonce"]:
+                self._record(name, said)
+                self._nonces[name] = str(said.get("nonce"))
+            self._leases.get(said["id"], {}).pop(name, None)
+            return self.next(name)
+
+    def undo(self, who: Any) -> dict[str, Any]:
+        """Withdraw a person's last answer and show its row again."""
+        name = check_annotator(who)
+        with self._lock:
+            history = self._history.get(name, [])
+            if not history:
+                return self.next(name) | {"note": "nothing to undo"}
+            row = history.pop()
+            held = self._current.get(row, {}).get(name)
+            self._keep(Answer(row, name, time=now(), source="page", withdrawn=True))
+            for leases in self._leases.values():
+                leases.pop(name, None)
+            self._leases.setdefault(row, {})[name] = self._clock()
+            view = self._view(row) | {"before": None if held is None else self._shown(row, held.label)}
+            return {"row": view, **self._progress(name)}
+
+    def _record(self, name: str, said: dict[str, Any]) -> None:
+        work, row = self.work, self.work.rows.get(said["id"])
+        if row is None:
+            work, row = self._earlier(said["id"])
+        seconds = said.get("seconds")
+        timed = isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and seconds >= 0
+        skipped = said.get("skipped") is True
+        answer = work.answer(
+            row,
+            name,
+            None if skipped else self._label(row, said.get("label")),
+            skipped=skipped,
+            flagged=said.get("flagged") is True,
+            seconds=round(min(float(seconds), SLOWEST), 3) if timed else None,  # type: ignore[arg-type]
+            source="page",
+            time=now(),
+        )
+        if work is self.work:
+            self._keep(answer)
+            self._note(answer)
+        else:
+            work.answers.add([answer], "page")
+
+    def _earlier(self, row: str) -> tuple[Work, Row]:
+        """A row of a round that has gone on meanwhile: its answer comes with the next as a correction."""
+        for number in range(self.work.number - 1, -1, -1):
+            work = open_work(self.folder, number)
+            if row in work.rows:
+                return work, work.rows[row]
+        raise HfalError(f"row {row[:80]!r} was not asked in this run")
+
+    def _keep(self, answer: Answer) -> None:
+        self.work.answers.append(answer)
+        people = self._current.setdefault(answer.id, {})
+        if answer.withdrawn:
+            people.pop(answer.annotator, None)
+        else:
+            people[answer.annotator] = answer
+
+    def _label(self, row: Row, label: Any) -> Any:
+        if not self.work.task.per_word:
+            return label
+        size = len(text_and_bounds(self.work, row)[1])
+        found = sorted((int(first), int(end), str(kind)) for first, end, kind in label or [])
+        last = 0
+        for first, end, kind in found:
+            if not last <= first < end <= size or kind not in self.work.task.classes:
+                raise HfalError(f"span {first} to {end} ({kind}) does not fit a row of {size} words")
+            last = end
+        return tags_from(self.work, found, size)
+
+    def _go_on(self) -> None:
+        """See what came in by other ways; take up the next round, when this has its answers and that was chosen."""
+        files = self.work.answers.files()
+        if files != self._files:
+            self._files, self._current = files, self.work.answers.current()
+        if self._missing() or not Ledger(self.folder).has_selection(self.work.number + 1):
+            return
+        following = open_work(self.folder, self.work.number + 1)
+        self.work.answers.close()
+        self._take(following)
+
+    def _missing(self) -> list[str]:
+        return self.work.missing(self._current)
+
+    def _free(self, name: str) -> str | None:
+        """The first row that this person looks at, or that nobody else does, or (when only such are left) whose
+        reader has gone."""
+        overlap, moment = self.work.people.overlap, self._clock()
+        mine = [row for row in self._missing() if name not in self._current.get(row, {})]
+        for row in mine:
+            if name in self._leases.get(row, {}):
+                return row
+        for row in mine:
+            others = sum(moment - since < LEASE for who, since in self._leases.get(row, {}).items() if who != name)
+            if len(self._current.get(row, {})) + others < overlap:
+                return row
+        return None
+
+    def _view(self, name: str) -> dict[str, Any]:
+        """A row as the page shows it. Plain text only."""
+        row, work = self.work.rows[name], self.work
+        found: dict[str, Any] = {"id": name, "why": self._why(row)}
+        suggestion = work.suggestion(row)
+        found["suggestion"] = None if suggestion is None else self._shown(name, suggestion)
+        if suggestion is not None and row.get("probability") is not None:
+            found["sure"] = round(float(row["probability"]), 3)
+        if work.task.per_word:
+            text, bounds = text_and_bounds(work, row)
+            found |= {"text": text, "bounds": [list(pair) for pair in bounds]}
+        else:
+            found["texts"] = [[name, str(value)] for name, value in work.inputs(row).items()]
+        return found
+
+    def _shown(self, row: str, label: Any) -> Any:
+        """A label as the page knows it: for words as spans."""
+        if label is None or not self.work.task.per_word:
+            return label
+        return [list(span) for span in entities(self.work, label)]
+
+    def _why(self, row: Row) -> str:
+        if row.get("audit"):
+            return "drawn by chance, to tell how good the model is"
+        if row["strategy"] == "random" or row["score"] is None:
+            return f"chosen by {row['strategy']}"
+        return f"chosen by {row['strategy']}, score {row['score']:.3g}"
+
+    def _progress(self, name: str) -> dict[str, Any]:
+        missing, rows = self._missing(), len(self.work.rows)
+        pace = self._pace.get(name, ())
+        people = max(1, len({who for row in self._leases.values() for who in row} | {name}))
+        still = sum(self.work.people.overlap - len(self._current.get(row, {})) for row in missing)
+        done = Counter(who for row in self._current.values() for who in row)
+        return {
+            "round": self.work.number,
+            "done": rows - len(missing),
+            "rows": rows,
+            "mine": done[name],
+            "left": round(sum(pace) / len(pace) * still / people) if pace else None,
+        }
