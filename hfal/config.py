@@ -324,7 +324,7 @@ def load_config(path: str | Path, changes: Iterable[str] = ()) -> RunConfig:
     if folder.is_dir():
         values["output_dir"] = str(folder)  # wherever it was when the run began
     for change in changes:
-        _apply(values, change)
+        apply_change(values, change)
     return check_config(values, str(path))
 
 
@@ -342,7 +342,12 @@ def check_config(values: dict[str, Any], where: str = "config") -> RunConfig:
         raise HfalError(f"{where}: {_describe(problems[0])}{more}") from None
 
 
-def _apply(values: dict[str, Any], change: str) -> None:
+def apply_change(values: dict[str, Any], change: str) -> None:
+    """Put `a.b=value` into nested values.
+
+    Raises:
+        HfalError: it is not written so.
+    """
     key, equals, text = change.partition("=")
     if not equals or not key.strip():
         raise HfalError(f"--set {change!r}: expected key=value, as in --set budget.rows=500")

@@ -25,6 +25,7 @@ LAYERS = [
     {"data", "report"},
     {"running"},
     {"labeling"},
+    {"hub"},
     {"output", "predicting", "starting"},
     {"cli"},
 ]

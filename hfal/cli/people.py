@@ -1,4 +1,4 @@
-"""`hfal label`, `loop`, `export`, `import`: rounds that people label."""
+"""`hfal label`, `loop`, `export`, `import`, `push`, `pull`, `clone`: rounds that people label."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -16,9 +16,13 @@ from rich.markup import escape
 from hfal.cli.app import app, err, out
 from hfal.errors import count
 
+if TYPE_CHECKING:
+    from hfal.labeling.importing import Taken
+
 Run = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
 
 
+SkipBad = Annotated[Path | None, typer.Option("--skip-bad", help="Take what is right; write the rest to this file.")]
 Host = Annotated[str, typer.Option(help="Where to listen; beyond this machine only with a password.")]
 Port = Annotated[int | None, typer.Option(help="Port; the first that is free from 7860 on.", min=1, max=65535)]
 Browser = Annotated[bool, typer.Option("--browser", help="Open the page here.")]
@@ -55,6 +59,7 @@ def loop(
     browser: Browser = False,
 ) -> None:
     """Go on by itself when labels are in; with --label, beside the page, until the budget is spent."""
+    from hfal.labeling.desk import Desk
     from hfal.labeling.page import check_host, serve
     from hfal.report.view import open_run
 
@@ -141,15 +146,18 @@ def import_(
     file: Annotated[Path, typer.Argument(help="Labels: .jsonl, .csv, .conll, or Label Studio's .json.")],
     kind: Annotated[str | None, typer.Option("--from", help="label_studio, conll, jsonl or csv.")] = None,
     annotator: Annotated[str | None, typer.Option(help="Who labelled, where the file does not say.")] = None,
-    skip_bad: Annotated[
-        Path | None, typer.Option("--skip-bad", help="Take what is right; write the rest to this file.")
-    ] = None,
+    skip_bad: SkipBad = None,
 ) -> None:
     """Take labels from a file: all of them, or none and the reason why."""
-    from hfal.labeling import open_work
     from hfal.labeling.importing import import_file
 
-    taken = import_file(folder, file, kind=kind, annotator=annotator, skip_bad=skip_bad)
+    _tell_taken(folder, import_file(folder, file, kind=kind, annotator=annotator, skip_bad=skip_bad), skip_bad)
+
+
+def _tell_taken(folder: Path, taken: Taken, skip_bad: Path | None) -> None:
+    """What came in, and what is still missing."""
+    from hfal.labeling import open_work
+
     known = f", {taken.known:,} known already" if taken.known else ""
     out.print(f"{count(taken.new, 'label')} taken{known}.")
     if taken.refused:
@@ -160,3 +168,63 @@ def import_(
         out.print(f"Round {work.number}: {left} of {count(len(work.rows), 'row')} still without an answer.")
     else:
         out.print(f"Round {work.number} is labelled: hfal run {escape(str(folder))} goes on.")
+
+
+@app.command()
+def push(
+    folder: Run,
+    repo: Annotated[str | None, typer.Argument(help="OWNER/NAME; where it was pushed before if not given.")] = None,
+    public: Annotated[bool, typer.Option("--public", help="Everyone may see it; without this it is private.")] = False,
+    licence: Annotated[
+        str | None, typer.Option("--license", help="Of the source's texts, as in cc-by-4.0; the card says it.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Push although the licence is not known.")] = False,
+) -> None:
+    """Push the rounds of a run to the Hub as a data set, one commit a round; the same again does nothing."""
+    from hfal.cli.app import silence_libraries
+    from hfal.hub import push as push_rounds
+
+    silence_libraries()
+
+    def ask(question: str) -> bool:
+        return yes or (sys.stdin.isatty() and typer.confirm(question))
+
+    pushed = push_rounds(folder, repo, public=public, licence=licence, ask=ask)
+    for number in pushed.new:
+        out.print(f"Round {number} pushed.")
+    if not pushed.new:
+        out.print("Nothing to push: the Hub has all of it.")
+    out.print(f"https://huggingface.co/datasets/{escape(pushed.repo)}")
+    out.print(f"Labels that others push come back with: hfal pull {escape(str(folder))}")
+
+
+@app.command()
+def pull(folder: Run, skip_bad: SkipBad = None) -> None:
+    """Take the labels that others pushed to the round that waits: all of them, or none and the reason why."""
+    from hfal.cli.app import silence_libraries
+    from hfal.hub import pull as pull_labels
+
+    silence_libraries()
+    _tell_taken(folder, pull_labels(folder, skip_bad=skip_bad), skip_bad)
+
+
+@app.command()
+def clone(
+    repo: Annotated[str, typer.Argument(help="OWNER/NAME of a run on the Hub.")],
+    folder: Annotated[Path, typer.Argument(help="A new run folder.")],
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Where things are here: --set pool.source=rows.csv.", metavar="KEY=VALUE"),
+    ] = None,
+) -> None:
+    """Continue someone else's run on this machine."""
+    from hfal.cli.app import silence_libraries
+    from hfal.hub import clone as clone_run
+
+    silence_libraries()
+    run = clone_run(repo, folder, changes or [])
+    source = run.config["pool"]["source"]
+    out.print(f"{len(run.rounds)} finished rounds in {escape(str(folder))}.")
+    out.print(f"Its pool is {escape(str(source))}, its model {escape(str(run.config['learner']['model']))}: where they")
+    out.print("are elsewhere here, clone again with --set pool.source=… or --set learner.model=…")
+    out.print(f"Next: hfal label {escape(str(folder))}, then hfal run {escape(str(folder))}")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hfal.answers import Answer, Answers, check_annotator
+from hfal.answers import Answer, check_annotator
 from hfal.errors import HfalError, count, listing, nearest
 from hfal.files import write_text
 from hfal.labeling.exporting import UNKNOWN, words_in
@@ -52,32 +52,57 @@ def import_file(
     Raises:
         HfalError: a row is wrong (file, line, column and reason are named); nothing is taken then.
     """
-    reader = _reader(path, kind)
+    return take(folder, path.name, _records(_reader(path, kind), path), annotator=annotator, skip_bad=skip_bad)
+
+
+def take(
+    folder: Path,
+    where: str,
+    records: Iterable[Record],
+    *,
+    source: str = "file",
+    annotator: str | None = None,
+    skip_bad: Path | None = None,
+    number: int | None = None,
+) -> Taken:
+    """Take the labels of records into a run: all, or none and the reason why. See `import_file`.
+
+    Args:
+        folder: of the run.
+        where: what the records are from, for errors.
+        records: as read.
+        source: "file" or "hub".
+        annotator: who labelled, where a record does not say.
+        skip_bad: take the records that are right, and write the others to this file.
+        number: the only round whose rows may be among them; any where it is not given.
+    """
     rounds, works = asked_in(open_run(folder)), dict[int, Work]()
     good: dict[tuple[str, str], tuple[int, Answer]] = {}
     refused: list[Refused] = []
-    for record in _records(reader, path):
+    for record in records:
         try:
             if record.problem is not None:
                 raise record.problem
             name = _id(record, rounds)
-            number = rounds[name]
-            if number not in works:
-                works[number] = open_work(folder, number)
-            answer = _answer(record, works[number], name, annotator or ANNOTATOR)
+            at = rounds[name]
+            if number is not None and at != number:
+                raise RowError("id", f"{name!r} was asked in round {at}, not in round {number}")
+            if at not in works:
+                works[at] = open_work(folder, at)
+            answer = _answer(record, works[at], name, annotator or ANNOTATOR, source)
             if answer is not None:
-                _only_once(good, answer, number)
+                _only_once(good, answer, at)
         except RowError as bad:
-            refused.append(Refused(path.name, record.line, bad.column, bad.reason, record.shown))
+            refused.append(Refused(where, record.line, bad.column, bad.reason, record.shown))
     if refused and skip_bad is None:
         more = f" ({count(len(refused), 'row')} are refused in all)" if len(refused) > 1 else ""
         raise HfalError(f"{refused[0]}{more}. Nothing was taken; --skip-bad FILE takes the others")
     if refused and skip_bad is not None:
         write_text(skip_bad, "".join(json.dumps(asdict(one), ensure_ascii=True) + "\n" for one in refused))
     new = 0
-    for number in sorted({number for number, _ in good.values()}):
-        answers = [answer for at, answer in good.values() if at == number]
-        new += Answers(works[number].run.ledger.path(number)).add(answers, "file")
+    for at in sorted({at for at, _ in good.values()}):
+        answers = [answer for of, answer in good.values() if of == at]
+        new += works[at].answers.add(answers, source)
     return Taken(new, len(good) - new, refused)
 
 
@@ -103,7 +128,7 @@ def _id(record: Record, rounds: Any) -> str:
     return name
 
 
-def _answer(record: Record, work: Work, name: str, annotator: str) -> Answer | None:
+def _answer(record: Record, work: Work, name: str, annotator: str, source: str) -> Answer | None:
     """The answer of a record; None where it has none."""
     said, row = record.fields, work.rows[name]
     skipped, flagged = _flag(said, "skipped"), _flag(said, "flagged")
@@ -130,7 +155,7 @@ def _answer(record: Record, work: Work, name: str, annotator: str) -> Answer | N
             where=f"row {name}",
             time=time,
             seconds=seconds,
-            source="file",
+            source=source,
         )
     except HfalError as error:
         raise RowError("label", str(error)) from None
