@@ -167,7 +167,10 @@ class Desk:
         if not self.work.task.per_word:
             return label
         size = len(text_and_bounds(self.work, row)[1])
-        found = sorted((int(first), int(end), str(kind)) for first, end, kind in label or [])
+        try:
+            found = sorted((int(first), int(end), str(kind)) for first, end, kind in label)
+        except (TypeError, ValueError):
+            raise HfalError("a label of words is a list of spans [first, end, type]") from None
         last = 0
         for first, end, kind in found:
             if not last <= first < end <= size or kind not in self.work.task.classes:

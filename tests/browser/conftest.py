@@ -1,0 +1,110 @@
+"""A real Chromium, and label pages for it to look at."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Opens a page in a profile of its own, logs in by name, and fails the test on any error or foreign request."""
+    contexts, problems = [], []
+
+    def make(address: str, name: str | None = "Ann", **options: Any) -> Any:
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: problems.append(request.url) if _foreign(request.url) else None)
+        page.goto(address)
+        if name is not None:
+            page.fill("#hfal-name", name)
+            page.keyboard.press("Enter")
+            page.wait_for_selector(".hfal .row p")
+        return page
+
+    yield make
+    for context in contexts:
+        context.close()
+    assert problems == []
+
+
+def _foreign(url: str) -> bool:
+    return not url.startswith(("http://127.0.0.1", "data:", "blob:"))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Served:
+    """`hfal label`, as a process of its own that can be killed and started again on its port."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.folder, self.port, self.environment = folder, free_port(), environment
+        self.address = f"http://127.0.0.1:{self.port}/"
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "hfal", "label", str(self.folder), "--port", str(self.port)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self.environment)
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(self.address, timeout=5).close()
+                return
+            except OSError:
+                assert self.process.poll() is None, self.process.stdout.read().decode()
+                time.sleep(0.1)
+        raise AssertionError("the page did not come up")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Served]]:
+    import os
+
+    started: list[Served] = []
+
+    def make(folder: Path, **environment: str) -> Served:
+        started.append(Served(folder, {**os.environ, **environment}))
+        return started[-1]
+
+    yield make
+    for one in started:
+        one.kill()
