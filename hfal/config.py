@@ -164,6 +164,18 @@ class PeopleSection(Section):
     suggest: bool = True
 
 
+class Stop(Section):
+    """When `hfal status` advises to stop; a run never stops by itself.
+
+    Attributes:
+        target: the score on the pool that is wanted.
+        gain: what a batch must add to the score to be worth its cost.
+    """
+
+    target: float | None = Field(None, gt=0, le=1)
+    gain: float = Field(0.005, gt=0, lt=1)
+
+
 class Start(Section):
     """The seed set, where nothing is labelled yet: how it is chosen, and how large it is (the batch's size)."""
 
@@ -218,6 +230,7 @@ class RunConfig(Section):
         oracle: who labels: "simulated" reads the label column, "people" waits for them.
         people: how they label.
         audit: share of each batch that is drawn by chance to tell how good the model is; 0.1 with people.
+        stop: when to advise to stop.
         baseline: "random" runs the same budget by chance beside it, into `baseline/`; null does not.
         repeats: how many seeds, from `seed` on, the run (and chance beside it) is repeated with, on the same
             pool and test rows: one run is one draw of chance. The model kept is that of the first.
@@ -240,6 +253,7 @@ class RunConfig(Section):
     oracle: Literal["simulated", "people"] = "simulated"
     people: PeopleSection | None = None
     audit: float | None = Field(None, ge=0, le=0.5)
+    stop: Stop = Field(default_factory=lambda: Stop())
     baseline: Literal["random"] | None = "random"
     repeats: int = Field(1, ge=1)
     budget: Amount

@@ -21,9 +21,8 @@ from hfal.auditing import Audit, mixed
 from hfal.budget import WHOLE, Budget, Cost, Costs, costs_of, in_words
 from hfal.compute import from_main, generator_for
 from hfal.errors import HfalError, count, listing
-from hfal.evaluation.audit import audited
-from hfal.evaluation.meter import saved
 from hfal.learners.base import Learner, unit_of
+from hfal.measuring import Spending, figures
 from hfal.oracles import Oracle, Simulated
 from hfal.people import People
 from hfal.pool import Pool, Positions, labelled
@@ -271,12 +270,10 @@ class ActiveLearner:
             with clock("evaluate"):
                 metrics = self.learner.evaluate(self.test)
         spent = self.spent + float(self._costs(bought, self.budget.unit).sum())
-        audit: dict[str, Any] = {}
-        saving: dict[str, Any] = {}
+        told: dict[str, dict[str, Any]] = {}
         if len(self.pool.audited):
             with clock("audit"):
-                audit = audited(self.learner, self.pool)
-                saving = self._saving(number, spent)
+                told = self._figures(number, spent)
         if self.keep_model:
             with clock("save"):
                 self.ledger.write_model(number, self.learner.save)
@@ -292,26 +289,18 @@ class ActiveLearner:
             seconds=clock.seconds,
             notes=notes,
             training=training,
-            audit=audit,
-            saving=saving,
+            **told,
         )
         self.ledger.write_round(done)
         return done
 
-    def _saving(self, number: int, spent: float) -> dict[str, Any]:
-        """What the choosing has saved so far, as far as that can be told."""
-        first = self.ledger.selection(0)
-        if first is None or self._names[id(self.strategy)] == "random":
-            return {}
-        at_start = self.pool.positions(first["id"].to_pylist())
-        by_chance = (
-            self.pool.canonical(np.intersect1d(at_start, self.pool.labeled))
-            if chosen_by(first) == "random"
-            else at_start[:0]
-        )
+    def _figures(self, number: int, spent: float) -> dict[str, dict[str, Any]]:
+        """What the rows drawn by chance tell."""
+        by_chance = self._names[id(self.strategy)] == "random"
         each = float(np.nanmean(self._costs(np.arange(len(self.pool)), self.budget.unit)))
         generator = generator_for("meter", self.seed, number)
-        return saved(self.learner, self.pool, by_chance, self._given, spent, each, generator)
+        spending = None if by_chance else Spending(spent, each, self._given)
+        return figures(self.learner, self.pool, self.ledger, number, spending, generator)
 
     def _labels(self, number: int, chosen: pa.Table) -> pa.Table | None:
         """The labels of a round; None while people have not given them."""

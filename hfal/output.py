@@ -11,8 +11,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from hfal.budget import Budget, in_words
+from hfal.config import check_config
 from hfal.errors import HfalError, count
 from hfal.evaluation import Curve, cost_of, cost_to_reach, mean_curve
+from hfal.evaluation.stopping import advice
 from hfal.labeling import Work, open_work
 from hfal.report.figures import title_of
 from hfal.report.page import mean_at
@@ -166,6 +168,9 @@ def status_lines(run: RunView) -> Iterator[str]:
                 yield f"note      round {r.number}: {escape(note)}"
     if run.rounds and (audit := audit_line(run.rounds[-1].audit)):
         yield f"audit     {audit}"
+    stop = check_config(run.config, str(run.folder)).stop
+    for reason in advice(run.rounds, stop.target, stop.gain):
+        yield f"advice    you may stop: {reason}"
     if run.rounds and (saving := saving_line(run.rounds[-1].saving, run.budget.unit)):
         yield f"saving    {saving}"
     waiting = run.ledger.selection(len(run.rounds))

@@ -22,6 +22,8 @@ ON_POOL = "pool_"
 """How the names of scores begin that are estimated from audited rows."""
 MAY_GROW = "budget."
 """What the key begins with that may be raised on a run that exists."""
+MAY_CHANGE = ("output_dir", "stop.")
+"""How keys begin that may be changed: they decide nothing that is chosen or trained."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Round:
         training: steps, final loss and the like.
         audit: what the audited rows say of the model (`hfal.evaluation.audit`).
         saving: what chance would have had to spend for it (`hfal.evaluation.meter`).
+        stopping: how much the predictions changed since the round before (`hfal.evaluation.stopping`).
     """
 
     number: int
@@ -55,6 +58,7 @@ class Round:
     training: dict[str, Any] = field(default_factory=dict)
     audit: dict[str, Any] = field(default_factory=dict)
     saving: dict[str, Any] = field(default_factory=dict)
+    stopping: dict[str, Any] = field(default_factory=dict)
 
     @property
     def scores(self) -> dict[str, float]:
@@ -76,6 +80,7 @@ class Ledger:
         self.rounds: list[Round] = []
         self._selections: dict[int, pa.Table] = {}
         self._labels: dict[int, pa.Table] = {}
+        self._predictions: dict[int, pa.Table] = {}
         self._lock: FileLock | None = None
         self._agree: Callable[[Any], Any] = lambda seen: seen
 
@@ -161,6 +166,20 @@ class Ledger:
         if self.folder is not None and is_main():
             write_parquet(self.path(number) / "labels.parquet", table)
 
+    def write_predictions(self, number: int, rows: Sequence[str], predicted: Sequence[Any]) -> None:
+        """Record what the model of a round says of rows that no model is trained on."""
+        table = pa.table({"id": list(rows), "predicted": list(predicted)})
+        self._predictions[number] = table
+        if self.folder is not None and is_main():
+            write_parquet(self.path(number) / "predictions.parquet", table)
+
+    def predictions(self, number: int) -> dict[str, Any]:
+        """id -> what the model of a round said of it."""
+        table = None if number < 0 else self._table(number, "predictions.parquet", self._predictions)
+        return (
+            {} if table is None else dict(zip(*(table[name].to_pylist() for name in ("id", "predicted")), strict=True))
+        )
+
     def write_round(self, finished: Round) -> None:
         """Make a round count."""
         self.rounds.append(finished)
@@ -241,7 +260,7 @@ def _check_same(path: Path, config: Mapping[str, Any], folder: Path) -> None:
     for key in [*before, *(key for key in now if key not in before)]:
         old, new = before.get(key), now.get(key)
         grown = key.startswith(MAY_GROW) and None not in (old, new) and float(new or 0) > float(old or 0)
-        if old == new or key == "output_dir" or grown:
+        if old == new or key.startswith(MAY_CHANGE) or grown:
             continue
         raise HfalError(
             f"{folder} holds a run of another config: {key} is {old!r} there and {new!r} now; choose another "

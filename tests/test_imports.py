@@ -20,6 +20,7 @@ LAYERS = [
     {"frozen", "probe", "embeddings"},
     {"learners", "training"},
     {"evaluation"},
+    {"measuring"},
     {"loop"},
     {"config"},
     {"data", "report"},
