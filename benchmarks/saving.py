@@ -27,11 +27,13 @@ from hfal import ActiveLearner, FrozenHead, Pool, TextClassification
 from hfal.compute import generator_for
 from hfal.data import shuffled
 from hfal.demo import demo_dataset
-from hfal.evaluation.meter import _training_set
+from hfal.evaluation.meter import training_set
 from hfal.pool import labelled
 
 SETS = ("sst2", "trec6", "sms_spam", "tweets")
 POOL, BUDGET, BATCH, LOOKED_AT = 3000, 500, 20, (6, 12, 18, 24)
+FIRST = 1000
+"""The first seed: others than those by which constants were set."""
 DRAWS = 40
 """Random training sets for each size of the true curve."""
 
@@ -57,7 +59,7 @@ def true_curve(learner: FrozenHead, pool: Pool, test: Dataset) -> tuple[NDArray[
         of_size = []
         for _ in range(draws):
             order = torch.randperm(len(free), generator=generator).numpy()[:size]
-            learner.fit(_training_set(known, free[order]))
+            learner.fit(training_set(known, free[order]))
             of_size.append(learner.evaluate(test)["accuracy"])
         scores.append(float(np.mean(of_size)))
     return sizes, np.maximum.accumulate(scores)
@@ -83,7 +85,7 @@ def measure(name: str, folder: Path, runs: int, done: list[dict[str, Any]], keep
         learner.bind(pool.task, 0, Path(cache))
         curve = true_curve(learner, pool, test)
         print(name, [(int(s), round(float(v), 3)) for s, v in zip(*curve, strict=True)], flush=True)
-        for seed in range(len({one["seed"] for one in done}), runs):
+        for seed in range(FIRST + len({one["seed"] for one in done}), FIRST + runs):
             active = ActiveLearner(
                 pool.copy(),
                 learner,

@@ -16,6 +16,8 @@ from hfal.errors import HfalError, count
 from hfal.evaluation import Curve, cost_of, cost_to_reach, mean_curve
 from hfal.evaluation.stopping import advice
 from hfal.labeling import Work, open_work
+from hfal.labeling.gold import Gold
+from hfal.labeling.together import agreement_of
 from hfal.report.figures import title_of
 from hfal.report.page import mean_at
 from hfal.report.view import RunView
@@ -101,13 +103,20 @@ def saving_line(saving: Mapping[str, Any], unit: str) -> str:
     """What the choosing saved against chance, or that it is too early to say; empty where nobody can tell."""
     if not saving:
         return ""
-    low, value, high = (saving.get(key) for key in ("needed_low", "needed", "needed_high"))
-    if low is None or (high is None and low <= saving["spent"]):
-        return "too early to say how many labels the choosing has saved"
-    ends = [None if end is None else end - saving["spent"] for end in (low, value, high)]
-    if ends[1] is None or ends[2] is None:
-        return f"at least {_amount(ends[0], unit)} saved against chance (95% sure)"
-    return f"about {_amount(ends[1], unit)} saved against chance, 95% interval {ends[0]:,.0f} to {ends[2]:,.0f}"
+    if "spent" not in saving:
+        return (
+            f"too early to say how many labels the choosing has saved ({count(saving['rows'], 'row')} drawn by chance)"
+        )
+    spent = saving["spent"]
+    low = saving["needed_low"] - spent
+    value, high = (None if saving[key] is None else saving[key] - spent for key in ("needed", "needed_high"))
+    if high is None and low > 0:
+        return f"at least {_amount(low, unit)} saved against chance (with 95% confidence)"
+    upper = "more than can be told" if high is None else f"{high:,.0f}"
+    interval = f"95% interval {low:,.0f} to {upper}"
+    if value is None or (low <= 0 and (high is None or high >= 0)):
+        return f"too early to say how many labels the choosing has saved ({interval})"
+    return f"about {_amount(value, unit)} saved against chance, {interval}"
 
 
 def _amount(value: float | None, unit: str) -> str:
@@ -133,6 +142,23 @@ def _people_lines(work: Work) -> Iterator[str]:
         yield f"next      hfal label {place}   (or hfal push, hfal export; --accept-partial goes on with these)"
     else:
         yield f"next      hfal run {place}   (all labels are in)"
+
+
+def quality_lines(run: RunView) -> Iterator[str]:
+    """How far people agree with each other, and with the gold set."""
+    found = agreement_of(run)
+    if found:
+        kappas = [f"{title} {found[key]:.2f}" for key, title in KAPPAS.items() if key in found]
+        pairs = [f"{who} {value:.2f}" for who, value in found["cohen"].items()]
+        said = ", ".join([f"{found['share']:.0%} alike", *kappas, *(f"kappa of {pair}" for pair in pairs[:3])])
+        yield f"agree     {escape(said)} (over {count(found['rows'], 'row')})"
+    scores = Gold(run).scores()
+    if scores:
+        said = ", ".join(f"{who} {share:.0%} of {rows}" for who, (share, rows) in scores.items())
+        yield f"gold      {escape(said)}"
+
+
+KAPPAS = {"krippendorff": "Krippendorff's alpha", "fleiss": "Fleiss' kappa"}
 
 
 def how_to_label(folder: Path) -> Iterator[str]:
@@ -173,6 +199,8 @@ def status_lines(run: RunView) -> Iterator[str]:
         yield f"advice    you may stop: {reason}"
     if run.rounds and (saving := saving_line(run.rounds[-1].saving, run.budget.unit)):
         yield f"saving    {saving}"
+    if run.config.get("oracle") == "people":
+        yield from quality_lines(run)
     waiting = run.ledger.selection(len(run.rounds))
     if waiting is not None and run.config.get("oracle") == "people":
         yield from _people_lines(open_work(run.folder))

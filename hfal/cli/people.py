@@ -1,4 +1,4 @@
-"""`hfal label`, `loop`, `export`, `import`, `push`, `pull`, `clone`: rounds that people label."""
+"""`hfal label`, `loop`, `export`, `import`: rounds that people label."""
 
 from __future__ import annotations
 
@@ -151,10 +151,10 @@ def import_(
     """Take labels from a file: all of them, or none and the reason why."""
     from hfal.labeling.importing import import_file
 
-    _tell_taken(folder, import_file(folder, file, kind=kind, annotator=annotator, skip_bad=skip_bad), skip_bad)
+    tell_taken(folder, import_file(folder, file, kind=kind, annotator=annotator, skip_bad=skip_bad), skip_bad)
 
 
-def _tell_taken(folder: Path, taken: Taken, skip_bad: Path | None) -> None:
+def tell_taken(folder: Path, taken: Taken, skip_bad: Path | None) -> None:
     """What came in, and what is still missing."""
     from hfal.labeling import open_work
 
@@ -168,63 +168,3 @@ def _tell_taken(folder: Path, taken: Taken, skip_bad: Path | None) -> None:
         out.print(f"Round {work.number}: {left} of {count(len(work.rows), 'row')} still without an answer.")
     else:
         out.print(f"Round {work.number} is labelled: hfal run {escape(str(folder))} goes on.")
-
-
-@app.command()
-def push(
-    folder: Run,
-    repo: Annotated[str | None, typer.Argument(help="OWNER/NAME; where it was pushed before if not given.")] = None,
-    public: Annotated[bool, typer.Option("--public", help="Everyone may see it; without this it is private.")] = False,
-    licence: Annotated[
-        str | None, typer.Option("--license", help="Of the source's texts, as in cc-by-4.0; the card says it.")
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Push although the licence is not known.")] = False,
-) -> None:
-    """Push the rounds of a run to the Hub as a data set, one commit a round; the same again does nothing."""
-    from hfal.cli.app import silence_libraries
-    from hfal.hub import push as push_rounds
-
-    silence_libraries()
-
-    def ask(question: str) -> bool:
-        return yes or (sys.stdin.isatty() and typer.confirm(question))
-
-    pushed = push_rounds(folder, repo, public=public, licence=licence, ask=ask)
-    for number in pushed.new:
-        out.print(f"Round {number} pushed.")
-    if not pushed.new:
-        out.print("Nothing to push: the Hub has all of it.")
-    out.print(f"https://huggingface.co/datasets/{escape(pushed.repo)}")
-    out.print(f"Labels that others push come back with: hfal pull {escape(str(folder))}")
-
-
-@app.command()
-def pull(folder: Run, skip_bad: SkipBad = None) -> None:
-    """Take the labels that others pushed to the round that waits: all of them, or none and the reason why."""
-    from hfal.cli.app import silence_libraries
-    from hfal.hub import pull as pull_labels
-
-    silence_libraries()
-    _tell_taken(folder, pull_labels(folder, skip_bad=skip_bad), skip_bad)
-
-
-@app.command()
-def clone(
-    repo: Annotated[str, typer.Argument(help="OWNER/NAME of a run on the Hub.")],
-    folder: Annotated[Path, typer.Argument(help="A new run folder.")],
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Where things are here: --set pool.source=rows.csv.", metavar="KEY=VALUE"),
-    ] = None,
-) -> None:
-    """Continue someone else's run on this machine."""
-    from hfal.cli.app import silence_libraries
-    from hfal.hub import clone as clone_run
-
-    silence_libraries()
-    run = clone_run(repo, folder, changes or [])
-    source = run.config["pool"]["source"]
-    out.print(f"{len(run.rounds)} finished rounds in {escape(str(folder))}.")
-    out.print(f"Its pool is {escape(str(source))}, its model {escape(str(run.config['learner']['model']))}: where they")
-    out.print("are elsewhere here, clone again with --set pool.source=… or --set learner.model=…")
-    out.print(f"Next: hfal label {escape(str(folder))}, then hfal run {escape(str(folder))}")

@@ -16,9 +16,9 @@ from hfal.pool import Pool, Positions, with_labels
 
 Values = NDArray[np.float64]
 
-ENOUGH = 30
-"""Random rows from which on a saving is spoken of."""
-SIZES = 5
+ENOUGH = 100
+"""Random rows from which on a saving is spoken of: with fewer the intervals do not hold (docs/saving.md)."""
+SIZES = 4
 """Points of the curve of chance."""
 FITS = 12
 """Models trained for each of them, about."""
@@ -51,9 +51,9 @@ def saved(
         generator: of the random parts.
 
     Returns:
-        `rows`: random rows there are. With enough of them `needed`, `needed_low`, `needed_high`: what chance would
-        spend; the last two of them None where the curve does not bear it that far. Nothing about models that take too
-        long to train so often.
+        `rows`: random rows there are. With enough of them `spent`, and `needed`, `needed_low`, `needed_high`: what
+        chance would spend; None (of the low end: as far as that is) where the curve does not bear it that far. Empty
+        for learners that take too long to train so often.
     """
     trial = getattr(learner, "trial", None)
     rows = np.concatenate((pool.audited, by_chance))
@@ -87,8 +87,7 @@ def _curve_of_chance(
         [k] sizes; for each [n, 2] mean tallies; [k] variance of a size's mean that is due to what was drawn.
     """
     n, audited = len(rows), len(pool.audited)
-    largest = max(6, int(0.7 * n))
-    sizes = np.unique(np.geomspace(max(5, n // 10), largest, SIZES).round().astype(int))
+    sizes = np.unique(np.geomspace(0.16 * n, 0.7 * n, SIZES).round().astype(int))
     tallies, variances = [], []
     test, labels = pool.inputs(pool.audited), pool.labels(pool.audited)
     for size in sizes:
@@ -99,7 +98,7 @@ def _curve_of_chance(
             for block in range(blocks):
                 inside = order[block * size : (block + 1) * size]
                 out = np.setdiff1d(np.arange(audited), inside)
-                logits = trial(_training_set(pool, np.concatenate((given, rows[inside]))), test)
+                logits = trial(training_set(pool, np.concatenate((given, rows[inside]))), test)
                 tally = pool.task.tally(logits, labels)[out]
                 total[out] += tally
                 times[out] += 1
@@ -139,6 +138,7 @@ def _errors(tallies: list[Values], of_fits: Values) -> tuple[Values | None, Valu
     return 1 - np.array(scores), covariance
 
 
-def _training_set(pool: Pool, positions: Positions) -> Dataset:
+def training_set(pool: Pool, positions: Positions) -> Dataset:
+    """These rows with their labels, in canonical order."""
     ordered = pool.canonical(positions)
     return with_labels(pool.inputs(ordered), pool.labels(ordered))

@@ -10,12 +10,10 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from hfal.agreement import agreement, labels_of
-from hfal.answers import Answers, Current
-from hfal.config import PeopleSection, check_config
 from hfal.hub.contents import config_name, shared_config, split_path
+from hfal.labeling.together import agreement_of
 from hfal.report.figures import Line, draw_curves, title_of
-from hfal.report.view import RunView, task_of
+from hfal.report.view import RunView
 
 CATEGORIES = {"text_classification": "text-classification", "token_classification": "token-classification"}
 CURVE = "curve.png"
@@ -88,14 +86,3 @@ def _metadata(run: RunView, licence: str | None, numbers: list[int], labelled: l
         found["task_categories"] = [CATEGORIES[run.pool["task"]]]
     default = [{"config_name": "default", "data_files": [everything], "default": True}] if labelled else []
     return found | {"configs": [*default, *rounds]}
-
-
-def agreement_of(run: RunView) -> dict[str, Any]:
-    """How far the people of a run agree, over all rounds."""
-    config = check_config(run.config, str(run.folder))
-    if config.oracle != "people" or (config.people or PeopleSection()).overlap < 1:
-        return {}
-    everything: Current = {}
-    for number in range(len(run.rounds) + 1):
-        everything |= Answers(run.ledger.path(number)).current()
-    return agreement(labels_of(everything), task_of(run))

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hfal.answers import Answer, Current, check_annotator, now
+from hfal.answers import Answer, Answers, Current, check_annotator, now
 from hfal.errors import HfalError
+from hfal.labeling.gold import Gold
 from hfal.labeling.words import entities, tags_from, text_and_bounds
 from hfal.labeling.work import Row, Work, open_work
 from hfal.rounds import Ledger
@@ -41,13 +42,20 @@ class Desk:
         self._history: dict[str, list[str]] = {}  # person -> rows in the order in which they answered them
         self._pace: dict[str, deque[float]] = {}
         self._nonces: dict[str, str] = {}
-        self._take(open_work(folder))
+        work = open_work(folder)
+        self.gold = Gold(work.run)
+        if self.gold.rows:
+            self.gold.answers.open()
+        self._gold: Current = self.gold.answers.current()
+        self._take(work)
 
     def _take(self, work: Work) -> None:
         self.work = work
         self.work.answers.open()
         self._files = work.answers.files()
         self._current: Current = work.answers.current()
+        earlier = [Answers(work.run.ledger.path(number)).current() for number in range(work.number)]
+        self._before = Counter(who for current in earlier for people in current.values() for who in people)
         self._leases.clear()
         self._history.clear()
         for answer in work.answers.read():
@@ -65,6 +73,7 @@ class Desk:
     def close(self) -> None:
         """Let go of the round's file."""
         self.work.answers.close()
+        self.gold.answers.close()
 
     def start(self, who: Any) -> dict[str, Any]:
         """What a page needs to know before the first row, and that row."""
@@ -116,7 +125,7 @@ class Desk:
             if not history:
                 return self.next(name) | {"note": "nothing to undo"}
             row = history.pop()
-            held = self._current.get(row, {}).get(name)
+            held = (self._gold if row in self.gold.rows else self._current).get(row, {}).get(name)
             self._keep(Answer(row, name, time=now(), source="page", withdrawn=True))
             for leases in self._leases.values():
                 leases.pop(name, None)
@@ -125,7 +134,7 @@ class Desk:
             return {"row": view, **self._progress(name)}
 
     def _record(self, name: str, said: dict[str, Any]) -> None:
-        work, row = self.work, self.work.rows.get(said["id"])
+        work, row = self.work, self._row(said["id"])
         if row is None:
             work, row = self._earlier(said["id"])
         seconds = said.get("seconds")
@@ -155,9 +164,14 @@ class Desk:
                 return work, work.rows[row]
         raise HfalError(f"row {row[:80]!r} was not asked in this run")
 
+    def _row(self, name: str) -> Row | None:
+        """A row of this round, or of the gold set."""
+        return self.gold.rows.get(name) or self.work.rows.get(name)
+
     def _keep(self, answer: Answer) -> None:
-        self.work.answers.append(answer)
-        people = self._current.setdefault(answer.id, {})
+        of_gold = answer.id in self.gold.rows
+        (self.gold if of_gold else self.work).answers.append(answer)
+        people = (self._gold if of_gold else self._current).setdefault(answer.id, {})
         if answer.withdrawn:
             people.pop(answer.annotator, None)
         else:
@@ -193,8 +207,12 @@ class Desk:
         return self.work.missing(self._current)
 
     def _free(self, name: str) -> str | None:
-        """The first row that this person looks at, or that nobody else does, or (when only such are left) whose
-        reader has gone."""
+        """A gold row, if it is time for one; the first row that this person looks at, or that nobody else does."""
+        mine = sum(name in people for people in self._current.values())
+        gold = self.gold.next({row for row, people in self._gold.items() if name in people}, self._before[name] + mine)
+        return gold or self._unanswered(name)
+
+    def _unanswered(self, name: str) -> str | None:
         overlap, moment = self.work.people.overlap, self._clock()
         mine = [row for row in self._missing() if name not in self._current.get(row, {})]
         for row in mine:
@@ -208,7 +226,7 @@ class Desk:
 
     def _view(self, name: str) -> dict[str, Any]:
         """A row as the page shows it. Plain text only."""
-        row, work = self.work.rows[name], self.work
+        row, work = self.gold.rows.get(name) or self.work.rows[name], self.work
         found: dict[str, Any] = {"id": name, "why": self._why(row)}
         suggestion = work.suggestion(row)
         found["suggestion"] = None if suggestion is None else self._shown(name, suggestion)
@@ -229,7 +247,7 @@ class Desk:
 
     def _why(self, row: Row) -> str:
         if row.get("audit"):
-            return "drawn by chance, to tell how good the model is"
+            return "asked to measure quality, not chosen"
         if row["strategy"] == "random" or row["score"] is None:
             return f"chosen by {row['strategy']}"
         return f"chosen by {row['strategy']}, score {row['score']:.3g}"

@@ -130,7 +130,7 @@ def test_the_suggestion_is_marked_and_taken_by_enter(page_of, open_page, waiting
         row = next(r for r in rows_of(folder) if r["text"] == page.inner_text(".hfal .row"))
         why = page.inner_text(".hfal .why")
         if row["audit"]:
-            assert "drawn by chance" in why and page.query_selector(".hfal .labels .guess") is None
+            assert "to measure quality" in why and page.query_selector(".hfal .labels .guess") is None
             press(page, "1")
         else:
             assert "margin>kmeans" in why and "% sure" in why

@@ -92,7 +92,7 @@ function show(said) {
   }
   find(".labels").hidden = find(".actions").hidden = false;
   const sure = row.sure !== undefined ? ` The model suggests ${row.suggestion === null ? "nothing" : "what is marked"} (${Math.round(100 * row.sure)}% sure).` : "";
-  find(".why").textContent = `Asked because it was ${row.why}.${sure}`;
+  find(".why").textContent = `This row was ${row.why}.${sure}`;
   draw();
   since = performance.now();
   find("main").focus({ preventScroll: true });
