@@ -32,8 +32,8 @@ def label(folder, kind="text", wrong=(), who=("ann",), flagged=()):
     run_config(load_config(folder), lambda part, done: None)
 
 
-def test_wrong_labels_come_first(tmp_path, tiny_model):
-    config = write_project(tmp_path, tiny_model, "text", {"budget": {"rows": 110}, "batch": {"rows": 110}})
+def test_wrong_labels_come_first(tmp_path):
+    config = write_project(tmp_path, "demo/minilm", "text", {"budget": {"rows": 110}, "batch": {"rows": 110}})
     run_config(load_config(config), lambda part, done: None)
     folder, wrong = tmp_path / "run", (2, 17, 40, 66, 93)
     ids = [row["id"] for row in rows_of(folder)]
