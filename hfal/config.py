@@ -157,11 +157,14 @@ class PeopleSection(Section):
         overlap: how many people answer each row.
         resolve: how their labels become one.
         suggest: show what the model thinks (never of audited rows).
+        ahead: choose each round while the one before is being labelled, so that nobody waits for the training; the
+            model that chooses is one round older then.
     """
 
     overlap: int = Field(1, ge=1)
     resolve: Literal["majority", "dawid_skene"] = "majority"
     suggest: bool = True
+    ahead: bool = False
 
 
 class Stop(Section):

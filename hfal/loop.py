@@ -121,6 +121,8 @@ class ActiveLearner:
         learner.bind(pool.task, seed, cache or self.ledger.cache)
         self.ledger.open(record or self._record(), self._describe_pool())
         self._trained_in: int | None = None
+        self._ahead = isinstance(self.oracle, People) and self.oracle.ahead
+        self._pending = 0.0  # what rows cost that are asked, but not labelled yet
         self.waiting: int | None = None
         self.wait: Callable[[int], None] | None = None
         for number in range(len(self.ledger.rounds)):
@@ -232,13 +234,13 @@ class ActiveLearner:
         if not self.ledger.rounds:
             return True
         free = self.pool.unlabeled
-        left = allowance(self.budget.amount - self.spent)
+        left = allowance(self.budget.amount - self.spent - self._pending)
         return bool(len(free)) and bool((self._costs(free, self.budget.unit) <= left).any())
 
     def _limits(self, number: int, positions: Positions) -> list[Limit]:
         """What a round may cost: a batch (or the seed set), and what is left of the budget."""
         size = self._size(number)
-        amounts = {self.budget.unit: self.budget.amount - self.spent}
+        amounts = {self.budget.unit: self.budget.amount - self.spent - self._pending}
         amounts[size.unit] = min(size.amount, amounts.get(size.unit, math.inf))
         return [(self._costs(positions, unit), amount) for unit, amount in amounts.items()]
 
@@ -253,8 +255,10 @@ class ActiveLearner:
         notes: list[str] = []
         chosen = self.ledger.selection(number)
         if chosen is None:
-            chosen = self._choose(number, clock)
+            chosen = self._choose(number, number - 1, clock)
             self.ledger.write_selection(number, chosen)
+        if self._ahead and number > 0:
+            self._choose_ahead(number, chosen, clock)
         if len(chosen) and self.ledger.labels(number) is None:
             with clock("label"):
                 labels = self._labels(number, chosen)
@@ -312,14 +316,27 @@ class ActiveLearner:
         rows = [{"id": i, "label": label, "source": self.oracle.source} for i, label in zip(ids, labels, strict=True)]
         return label_table(rows, self.pool.task)
 
-    def _choose(self, number: int, clock: _Clock) -> pa.Table:
-        """The rows of a round, as they go into `selection.parquet`."""
+    def _choose_ahead(self, number: int, waiting: pa.Table, clock: _Clock) -> None:
+        """Choose the next round before this one is labelled, with the model there is: people need not wait."""
+        if self.ledger.selection(number + 1) is not None:
+            return
+        pool, rows = self.pool, self.pool.positions(waiting["id"].to_pylist())
+        self.pool, self._pending = pool.copy(), float(self._costs(rows, self.budget.unit).sum())
+        try:
+            self.pool.set_aside(rows)
+            if self._wanted():
+                self.ledger.write_selection(number + 1, self._choose(number + 1, number - 1, clock))
+        finally:
+            self.pool, self._pending = pool, 0.0
+
+    def _choose(self, number: int, trained: int, clock: _Clock) -> pa.Table:
+        """The rows of a round, as they go into `selection.parquet`, by the model of round `trained`."""
         if number == 0 and len(self._given):
             nothing = Selection(np.empty(0, np.int64), np.empty(0, np.float32))
             return selection_table(self.pool, nothing, "given", np.empty(0, bool), np.empty(0), None)
         chooser = self.start if number == 0 else self.strategy
         strategy = resolve(chooser, number)
-        self._ready(number - 1)
+        self._ready(trained)
         positions = self.pool.canonical(self.pool.unlabeled)
         with clock("score"):
             context = self._context(number, positions, strategy.needs)

@@ -21,16 +21,25 @@ class People:
         overlap: how many people answer each row.
         resolve: how their labels become one: "majority" or "dawid_skene".
         accept_partial: go on with the rows that have an answer; the others return to the pool.
+        ahead: choose each round while the one before is being labelled, with a model that is one round older.
     """
 
     source = "people"
 
-    def __init__(self, *, overlap: int = 1, resolve: Resolve = "majority", accept_partial: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        overlap: int = 1,
+        resolve: Resolve = "majority",
+        accept_partial: bool = False,
+        ahead: bool = False,
+    ) -> None:
         if overlap < 1:
             raise HfalError(f"people.overlap must be at least 1, got {overlap}")
         self.overlap = overlap
         self.resolve = resolve
         self.accept_partial = accept_partial
+        self.ahead = ahead
 
     def check(self, pool: Pool) -> None:
         """People can label any pool."""

@@ -260,7 +260,8 @@ def _check_same(path: Path, config: Mapping[str, Any], folder: Path) -> None:
     for key in [*before, *(key for key in now if key not in before)]:
         old, new = before.get(key), now.get(key)
         grown = key.startswith(MAY_GROW) and None not in (old, new) and float(new or 0) > float(old or 0)
-        if old == new or key.startswith(MAY_CHANGE) or grown:
+        unknown_then = key not in before and not new  # a key of a later version, as it always was
+        if old == new or key.startswith(MAY_CHANGE) or grown or unknown_then:
             continue
         raise HfalError(
             f"{folder} holds a run of another config: {key} is {old!r} there and {new!r} now; choose another "

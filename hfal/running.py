@@ -106,7 +106,7 @@ def _oracle(config: RunConfig, pool: Pool, accept_partial: bool) -> Oracle:
             raise HfalError("--accept-partial is for rounds that people label: this config has oracle: simulated")
         return Simulated(pool.task.label)
     people = config.people or PeopleSection()
-    return People(overlap=people.overlap, resolve=people.resolve, accept_partial=accept_partial)
+    return People(overlap=people.overlap, resolve=people.resolve, accept_partial=accept_partial, ahead=people.ahead)
 
 
 def _active(

@@ -9,6 +9,8 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from itertools import count as count_from
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +87,7 @@ def push(
             not answer.
     """
     run = open_run(folder)
-    numbers = [n for n in range(len(run.rounds) + 1) if run.ledger.has_selection(n)]
+    numbers = list(takewhile(run.ledger.has_selection, count_from(0)))
     if not numbers:
         raise HfalError(f"{folder} has no round yet: hfal run {folder}")
     link = _link(folder)

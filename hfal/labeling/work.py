@@ -104,8 +104,8 @@ def open_work(folder: str | Path, number: int | None = None) -> Work:
 def asked_in(run: RunView) -> Mapping[str, int]:
     """id -> the round in which each row of a run was asked last."""
     found: dict[str, int] = {}
-    for number in range(len(run.rounds) + 1):
-        selection = run.ledger.selection(number)
-        if selection is not None:
-            found.update(dict.fromkeys(selection["id"].to_pylist(), number))
+    number = 0
+    while (selection := run.ledger.selection(number)) is not None:
+        found.update(dict.fromkeys(selection["id"].to_pylist(), number))
+        number += 1
     return found

@@ -205,3 +205,28 @@ def test_the_config_of_a_run_folder_is_read_again(waiting):
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["oracle"] == "people"
     assert hfal("run", folder).returncode == 0
+
+
+def test_ahead_chooses_a_round_before_the_one_before_it_is_labelled(tmp_path, tiny_model):
+    runs = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        config = write_project(tmp_path / name, tiny_model, "text", {"people": {"ahead": True}, "budget": {"rows": 48}})
+        folder = tmp_path / name / "run"
+        hfal("run", config)
+        hfal("import", folder, answer_all(folder))
+        done = hfal("run", folder)
+        assert "Round 1: 12 rows to label" in done.stdout, done.stderr
+        assert (folder / "rounds" / "0002" / "selection.parquet").exists()
+        if name == "two":  # the same picks where it was chosen again
+            (folder / "rounds" / "0002" / "selection.parquet").unlink()
+        for _ in range(3):
+            hfal("import", folder, answer_all(folder))
+            done = hfal("run", folder)
+            assert done.returncode == 0, done.stderr
+        assert "spent     48 of 48" in hfal("status", folder).stdout
+        runs.append(selections(folder))
+    assert runs[0] == runs[1]
+    asked = [row for ids in runs[0] for row in ids]
+    assert len(asked) == len(set(asked)) == 48
+    assert [len(ids) for ids in runs[0]] == [12] * 4
