@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
@@ -17,9 +16,10 @@ from hfal.evaluation import Curve, cost_of, cost_to_reach, mean_curve
 from hfal.evaluation.stopping import advice
 from hfal.labeling import Work, open_work
 from hfal.labeling.gold import Gold
-from hfal.labeling.together import agreement_of
 from hfal.report.figures import title_of
 from hfal.report.page import mean_at
+from hfal.report.sentences import agreement_sentence, audit_line, saving_line
+from hfal.report.together import agreement_of
 from hfal.report.view import RunView
 from hfal.rounds import Round
 from hfal.running import Outcome, Part
@@ -88,41 +88,6 @@ def saved_on_test(outcome: Outcome) -> str | None:
     return f"{ends}is there with {in_words(needed, unit).split()[0]}: {in_words(last - needed, unit)} saved."
 
 
-def audit_line(audit: Mapping[str, Any]) -> str:
-    """What the audited rows say of the model; empty where there are none."""
-    if not audit:
-        return ""
-    rows = count(audit["rows"], "row")
-    if "value" not in audit:
-        return f"{rows} drawn by chance so far: too few to say how good the model is"
-    name, low, high = title_of(audit["metric"]), audit["low"], audit["high"]
-    return f"{name} {audit['value']:.3f} on the pool, 95% interval {low:.3f} to {high:.3f} ({rows})"
-
-
-def saving_line(saving: Mapping[str, Any], unit: str) -> str:
-    """What the choosing saved against chance, or that it is too early to say; empty where nobody can tell."""
-    if not saving:
-        return ""
-    if "spent" not in saving:
-        return (
-            f"too early to say how many labels the choosing has saved ({count(saving['rows'], 'row')} drawn by chance)"
-        )
-    spent = saving["spent"]
-    low = saving["needed_low"] - spent
-    value, high = (None if saving[key] is None else saving[key] - spent for key in ("needed", "needed_high"))
-    if high is None and low > 0:
-        return f"at least {_amount(low, unit)} saved against chance (with 95% confidence)"
-    upper = "more than can be told" if high is None else f"{high:,.0f}"
-    interval = f"95% interval {low:,.0f} to {upper}"
-    if value is None or (low <= 0 and (high is None or high >= 0)):
-        return f"too early to say how many labels the choosing has saved ({interval})"
-    return f"about {_amount(value, unit)} saved against chance, {interval}"
-
-
-def _amount(value: float | None, unit: str) -> str:
-    return in_words(round(value or 0.0), unit)
-
-
 def _people_lines(work: Work) -> Iterator[str]:
     """What waits, and for whom."""
     current = work.answers.current()
@@ -146,19 +111,12 @@ def _people_lines(work: Work) -> Iterator[str]:
 
 def quality_lines(run: RunView) -> Iterator[str]:
     """How far people agree with each other, and with the gold set."""
-    found = agreement_of(run)
-    if found:
-        kappas = [f"{title} {found[key]:.2f}" for key, title in KAPPAS.items() if key in found]
-        pairs = [f"{who} {value:.2f}" for who, value in found["cohen"].items()]
-        said = ", ".join([f"{found['share']:.0%} alike", *kappas, *(f"kappa of {pair}" for pair in pairs[:3])])
-        yield f"agree     {escape(said)} (over {count(found['rows'], 'row')})"
+    if sentence := agreement_sentence(agreement_of(run)):
+        yield f"agree     {escape(sentence)}"
     scores = Gold(run).scores()
     if scores:
         said = ", ".join(f"{who} {share:.0%} of {rows}" for who, (share, rows) in scores.items())
         yield f"gold      {escape(said)}"
-
-
-KAPPAS = {"krippendorff": "Krippendorff's alpha", "fleiss": "Fleiss' kappa"}
 
 
 def how_to_label(folder: Path) -> Iterator[str]:

@@ -7,7 +7,7 @@ import torch
 from hfal import FrozenHead, Pool, TextClassification
 from hfal.evaluation.extrapolation import labels_needed
 from hfal.evaluation.meter import ENOUGH, saved
-from hfal.output import saving_line
+from hfal.report.sentences import saving_line
 from tests.conftest import NAMES, make_rows
 
 SIZES = np.array([30.0, 50.0, 80.0, 120.0])

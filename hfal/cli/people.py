@@ -107,7 +107,7 @@ def _tell_address(address: str) -> None:
 
 def _figures(folder: Path) -> Callable[[], list[str]]:
     """How good the model is and what the choosing has saved, read again when a round is finished."""
-    from hfal.output import audit_line, saving_line
+    from hfal.report.sentences import audit_line, saving_line
     from hfal.report.view import open_run
 
     known: dict[int, list[str]] = {}

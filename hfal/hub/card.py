@@ -11,8 +11,9 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from hfal.hub.contents import config_name, shared_config, split_path
-from hfal.labeling.together import agreement_of
 from hfal.report.figures import Line, draw_curves, title_of
+from hfal.report.sentences import agreement_sentence, saving_line
+from hfal.report.together import agreement_of
 from hfal.report.view import RunView
 
 CATEGORIES = {"text_classification": "text-classification", "token_classification": "token-classification"}
@@ -51,7 +52,8 @@ def card(run: RunView, name: str, licence: str | None, numbers: list[int], label
         waiting=len(run.rounds) if len(run.rounds) in numbers else None,
         unit=run.budget.unit,
         budget=str(run.budget),
-        agreement=agreement_of(run),
+        agreement=agreement_sentence(agreement_of(run)),
+        saving=saving_line(done[-1].saving, run.budget.unit) if done else "",
         licence=licence,
         curve=CURVE if curve is not None and len(curve.cost) > 1 else None,
         last=done[-1] if done else None,

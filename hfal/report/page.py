@@ -19,6 +19,8 @@ from hfal.evaluation import Curve, area_under_curve, cost_of, cost_to_reach
 from hfal.files import write_file, write_text
 from hfal.report.entities import colors_of, marked, mentions, tags_words
 from hfal.report.figures import Line, as_svg, draw_balance, draw_curves, saver, title_of
+from hfal.report.sentences import agreement_sentence, saving_line
+from hfal.report.together import agreement_of
 from hfal.report.view import RunView, open_run
 from hfal.rounds import Round
 
@@ -110,6 +112,8 @@ def _render(runs: Sequence[RunView], lines: dict[str, list[Line]], curve_svg: st
         seeds=max(len(line.curves) for line in lines[metric]),
         per_class=None if single is None else single.rounds[-1].metrics.get("per_class", {}),
         audits=[] if single is None else [r for r in single.rounds if r.audit],
+        saving="" if single is None else saving_line(single.rounds[-1].saving, single.budget.unit),
+        agreement="" if single is None else agreement_sentence(agreement_of(single)),
         balance=None if single is None else _balance(single),
         asked=[] if single is None else _asked(single),
         of_words=single is not None and tags_words(single),

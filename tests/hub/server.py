@@ -219,6 +219,9 @@ class Handler(BaseHTTPRequestHandler):
             tags = [{"name": t, "ref": f"refs/tags/{t}", "targetCommit": oid} for t, oid in repo.tags.items()]
             main = {"name": "main", "ref": "refs/heads/main", "targetCommit": repo.head.oid}
             return self._json({"branches": [main], "tags": tags, "converts": []})
+        if verb == "commits":
+            titles = [{"id": c.oid, "title": c.message, "message": "", "authors": []} for c in reversed(repo.commits)]
+            return self._json(titles)
         if verb == "tag":
             return self._tag(repo, tail, json.loads(body))
         if verb == "preupload":
@@ -326,3 +329,11 @@ class Handler(BaseHTTPRequestHandler):
         first, last = int(asked[1]), min(int(asked[2] or len(content) - 1), len(content) - 1)
         headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
         return self._send(content[first : last + 1], 206, headers)
+
+
+if __name__ == "__main__":  # a Hub for other processes: its address, until standard input ends
+    import sys
+
+    with running() as one:
+        print(one.url, flush=True)
+        sys.stdin.read()
