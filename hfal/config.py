@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hfal.budget import Budget, Cost
-from hfal.errors import HfalError, listing, nearest
+from hfal.config_errors import describe
+from hfal.errors import HfalError
 from hfal.learners import FineTune, FrozenHead, Learner
 from hfal.strategies import parse
 from hfal.tasks import Task, TextClassification, TokenClassification
@@ -356,7 +357,7 @@ def check_config(values: dict[str, Any], where: str = "config") -> RunConfig:
     except ValidationError as error:
         problems = error.errors()
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise HfalError(f"{where}: {_describe(problems[0])}{more}") from None
+        raise HfalError(f"{where}: {describe(problems[0], RunConfig)}{more}") from None
 
 
 def apply_change(values: dict[str, Any], change: str) -> None:
@@ -378,51 +379,3 @@ def apply_change(values: dict[str, Any], change: str) -> None:
         at[last] = yaml.safe_load(text)
     except yaml.YAMLError:
         raise HfalError(f"--set {change!r}: {text!r} is not a YAML value") from None
-
-
-VARIANTS = ("frozen_head", "fine_tune", "text_classification", "token_classification")
-"""Names by which pydantic tells the kinds of a section apart: no part of a key's path."""
-
-
-def _describe(problem: Any) -> str:
-    """The key's path, what was given, what is allowed, and the nearest name."""
-    location = [part for part in problem["loc"] if part not in VARIANTS]
-    path = ".".join(str(part) for part in location)
-    kind, given = problem["type"], problem.get("input")
-    if kind == "extra_forbidden":
-        known = _keys_beside(location)
-        return f"unknown key {path}{nearest(str(location[-1]), known)}; known here: {listing(known, 30)}"
-    if kind == "missing":
-        return f"key {path} is missing"
-    if kind in ("literal_error", "union_tag_invalid"):
-        context = problem.get("ctx", {})
-        allowed = str(context.get("expected") or context.get("expected_tags"))
-        names = [name.strip(" '") for name in allowed.replace(" or ", ",").split(",")]
-        if kind == "union_tag_invalid":
-            path, given = f"{path}.type", context.get("tag")
-        return f"{path}: {given!r} is not allowed{nearest(str(given), names)}; allowed: {listing(names)}"
-    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    if not location:
-        return str(message)
-    shown = repr(given) if len(repr(given)) <= 80 else repr(given)[:77] + "..."
-    return f"{path}: {shown} given; {'must be ' if problem['msg'].startswith('Input should') else ''}{message}"
-
-
-def _keys_beside(location: list[Any]) -> list[str]:
-    """The keys that the section of this path knows."""
-    sections: list[type[BaseModel]] = [RunConfig]
-    for part in location[:-1]:
-        found: list[type[BaseModel]] = []
-        for section in sections:
-            field = section.model_fields.get(str(part))
-            if field is not None:
-                found.extend(_models_in(field.annotation))
-        sections = found
-    names = [f.alias or name for section in sections for name, f in section.model_fields.items()]
-    return list(dict.fromkeys(names))
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in get_args(annotation) for model in _models_in(part)]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from datasets import Dataset
 from hfal.asking import chosen_by, selection_table
 from hfal.auditing import Audit, mixed
 from hfal.budget import WHOLE, Budget, Cost, Costs, costs_of, in_words
+from hfal.clock import Clock
 from hfal.compute import from_main, generator_for
 from hfal.errors import HfalError, count, listing
 from hfal.learners.base import Learner, unit_of
@@ -188,18 +187,8 @@ class ActiveLearner:
         }
 
     def _describe_pool(self) -> dict[str, Any]:
-        return {
-            "rows": len(self.pool),
-            "distinct_rows": len(self.pool) - self.pool.duplicates,
+        return self.pool.describe() | {
             "labelled_from_the_start": len(self._given),
-            "columns": self.pool.dataset.column_names,
-            "inputs": list(self.pool.task.inputs),
-            "label_names": list(self.pool.task.names),
-            "classes": list(self.pool.task.classes),
-            "task": self.pool.task.name,
-            "scheme": getattr(self.pool.task, "scheme", None),
-            "main_metric": self.pool.task.main_metric,
-            "fingerprint": self.pool.fingerprint(),
             "cheapest": float(self._costs(self.pool.unlabeled, self.budget.unit).min()),
             "test_rows": 0 if self.test is None else len(self.test),
         }
@@ -251,7 +240,7 @@ class ActiveLearner:
     def _next_round(self) -> Round | None:
         """The next round; None where it waits for people."""
         number = len(self.ledger.rounds)
-        clock = _Clock()
+        clock = Clock()
         notes: list[str] = []
         chosen = self.ledger.selection(number)
         if chosen is None:
@@ -316,7 +305,7 @@ class ActiveLearner:
         rows = [{"id": i, "label": label, "source": self.oracle.source} for i, label in zip(ids, labels, strict=True)]
         return label_table(rows, self.pool.task)
 
-    def _choose_ahead(self, number: int, waiting: pa.Table, clock: _Clock) -> None:
+    def _choose_ahead(self, number: int, waiting: pa.Table, clock: Clock) -> None:
         """Choose the next round before this one is labelled, with the model there is: people need not wait."""
         if self.ledger.selection(number + 1) is not None:
             return
@@ -329,7 +318,7 @@ class ActiveLearner:
         finally:
             self.pool, self._pending = pool, 0.0
 
-    def _choose(self, number: int, trained: int, clock: _Clock) -> pa.Table:
+    def _choose(self, number: int, trained: int, clock: Clock) -> pa.Table:
         """The rows of a round, as they go into `selection.parquet`, by the model of round `trained`."""
         if number == 0 and len(self._given):
             nothing = Selection(np.empty(0, np.int64), np.empty(0, np.float32))
@@ -398,7 +387,7 @@ class ActiveLearner:
         self._asked.update(ids)
         return fresh
 
-    def _fit(self, number: int, clock: _Clock) -> dict[str, Any]:
+    def _fit(self, number: int, clock: Clock) -> dict[str, Any]:
         if not len(self.pool.labeled):
             raise HfalError(f"round {number}: no row has a label to train on: all were skipped or audited")
         with clock("train"):
@@ -419,7 +408,7 @@ class ActiveLearner:
             self.learner.load(folder)
             self._trained_in = number
         else:
-            self._fit(number, _Clock())
+            self._fit(number, Clock())
 
     def _missing_classes(self) -> list[str]:
         task = self.pool.task
@@ -430,16 +419,3 @@ class ActiveLearner:
         note = f"the seed set has no row of {listing(missing)}: the model cannot know it yet"
         logger.warning(note)
         return [note]
-
-
-class _Clock:
-    """Seconds by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start

@@ -321,6 +321,23 @@ class Pool:
         positions = self.canonical(self.labeled)
         return with_labels(self.inputs(positions), self.labels(positions))
 
+    def describe(self) -> dict[str, Any]:
+        """What `pool.json` says of the rows and of the task's labels."""
+        task = self.task
+        return {
+            "rows": len(self),
+            "distinct_rows": len(self) - self.duplicates,
+            "columns": self.dataset.column_names,
+            "inputs": list(task.inputs),
+            "label_names": list(task.names),
+            "classes": list(task.classes),
+            "task": task.name,
+            "scheme": getattr(task, "scheme", None),
+            "main_metric": task.main_metric,
+            "licence": self.dataset.info.license or None,
+            "fingerprint": self.fingerprint(),
+        }
+
     def fingerprint(self) -> str:
         """A hash of the rows' contents and ids that does not depend on their order."""
         digest = hashlib.blake2b(self._keys[self.canonical(self._distinct)].tobytes(), digest_size=16)

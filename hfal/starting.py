@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from hfal.files import write_text
 from hfal.pool import Pool, drop_empty, labelled
 from hfal.tasks import Task, TextClassification, TokenClassification
 from hfal.tasks.labels import check_columns
+from hfal.tasks.schemes import tags_for
 
 LABEL_NAMES = ("label", "labels", "class", "category", "sentiment", "target", "intent", "y")
 WORD_NAMES = ("tokens", "words")
@@ -47,6 +48,43 @@ budget: {{{unit}: {budget}}}  # {unit} that may be labelled in all
 batch: {{{unit}: {batch}}}  # {unit} in each round
 """
 
+PEOPLE_TEMPLATE = """\
+# Written by `hfal init`. Run it with: hfal run {path}
+# Every key is explained in docs/configuration.md, labelling in docs/people.md.
+
+output_dir: {output_dir}  # the run folder: rounds, labels, model, report
+seed: 0  # of every chance; the same seed gives the same run
+
+pool: {{source: {source}{skip}}}  # the rows to choose from
+
+{task}
+
+# frozen_head: embeddings once, then seconds a round. fine_tune: the whole model in each round.
+learner: {{type: frozen_head, model: {model}}}
+
+strategy: {strategy}  # `hfal strategies` lists what there is
+oracle: people  # each round waits for labels: hfal label, hfal push, or hfal export
+people: {{overlap: 1, suggest: true}}  # overlap: how many people answer each row
+audit: 0.1  # share of a batch drawn by chance: tells how good the model is, without a test set
+
+budget: {{{unit}: {budget}}}  # {unit} that may be labelled in all; may be raised later
+batch: {{{unit}: {batch}}}  # {unit} in each round
+"""
+
+ASKED_TEXTS = """\
+task:
+  type: text_classification
+  text: {text}  # the column of texts
+  label_names: {names}
+  multi_label: false  # true where a text can have several labels"""
+
+ASKED_WORDS = """\
+task:
+  type: token_classification
+  tokens: {text}  # the column of word lists
+  scheme: BIO
+  label_names: {names}"""
+
 TEXT_TASK = """\
 task:
   type: text_classification
@@ -74,8 +112,11 @@ def write_config(
     label: str | None,
     model: str | None,
     tell: Callable[[str], Any],
+    classes: str | None = None,
 ) -> None:
     """Ask for what is not given, look at the data, write the config.
+
+    Without a column of labels, or where `classes` are given, it is a config for people who label.
 
     Raises:
         HfalError: the data cannot be read, or has no column that could be text or labels.
@@ -85,21 +126,25 @@ def write_config(
     tell(f"{len(rows):,} rows with columns {listing(rows.column_names)}")
     text = ask("text", _likely_text(rows), text)
     check_columns(rows, [text])
-    label = ask("label", _likely_label(rows, text), label)
-    check_columns(rows, [label])
+    if classes is None and label is None and (label := _likely_label(rows, text)) is None:
+        tell("No column looks like labels: people will give them. Which are there, divided by commas?")
+        classes = ask("labels", None, None)
+    label = None if classes is not None else ask("label", label, label)
+    if label is not None:
+        check_columns(rows, [label])
     model = ask("model", "demo/minilm" if source.startswith("demo/") else DEFAULT_MODEL, model)
-    task, section = _task_of(rows, text, label)
+    task, section = _asked_task(rows, text, classes) if label is None else _task_of(rows, text, label)
     tell(f"{len(task.classes)} classes: {listing(task.classes)}")
     kept = drop_empty(rows, task)
     if len(kept) < len(rows):
         tell(f"{len(rows) - len(kept):,} rows have no text: the config leaves them out (skip_empty)")
     pool = Pool.from_dataset(kept, task)
     distinct = len(pool) - pool.duplicates
-    test_rows = max(1, min(2000, distinct // 4))
+    test_rows = 0 if label is None else max(1, min(2000, distinct // 4))
     batch = max(1, min(50, (distinct - test_rows) // 20))
     if task.per_word:  # what so many rows hold, in round numbers
         batch = max(10, 10 * round(batch * float(pool.lengths(pool.unlabeled).mean()) / 10))
-    content = TEMPLATE.format(
+    content = (PEOPLE_TEMPLATE if label is None else TEMPLATE).format(
         path=path,
         output_dir=f"runs/{_stem(source)}",
         source=_quote(source),
@@ -114,6 +159,23 @@ def write_config(
     )
     check_config(yaml.safe_load(content), str(path))
     write_text(path, content)
+
+
+def _asked_task(rows: Dataset, text: str, classes: str | None) -> tuple[Task, str]:
+    """The task of people who are asked for these classes, and how a config says it."""
+    names = [name.strip() for name in (classes or "").split(",") if name.strip()]
+    if not names:
+        raise HfalError("labels: name the classes, divided by commas, as in --labels 'negative, neutral, positive'")
+    if not _is_words(rows, text):
+        task: Task = TextClassification(text, label_names=names).resolve(rows)
+        return task, ASKED_TEXTS.format(text=_quote(text), names=_list(task.names))
+    tags = tags_for(names, "BIO")
+    words = TokenClassification(text, label_names=tags).resolve(rows)
+    return words, ASKED_WORDS.format(text=_quote(text), names=_list(tags))
+
+
+def _list(names: Sequence[str]) -> str:
+    return f"[{', '.join(_quote(name) for name in names)}]"
 
 
 def _task_of(rows: Dataset, text: str, label: str) -> tuple[Task, str]:

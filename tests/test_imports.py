@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "hfal"
 LAYERS = [
-    {"errors", "functional"},
-    {"signals", "compute", "files", "conll"},
+    {"errors", "functional", "clock"},
+    {"signals", "compute", "files", "conll", "config_errors"},
     {"strategies", "demo", "linear"},
     {"tasks", "answers"},
     {"pool", "dropout", "agreement"},

@@ -157,6 +157,9 @@ def init(
     source: Annotated[str | None, typer.Option(help="A file, folder, Hub data set or demo asset.")] = None,
     text: Annotated[str | None, typer.Option(help="The column of texts.")] = None,
     label: Annotated[str | None, typer.Option(help="The column of labels.")] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="The classes, divided by commas, where the data has no labels: people give them.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="A Hub name, a folder or demo/minilm.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The config to write.")] = Path("hfal.yaml"),
     force: Annotated[bool, typer.Option("--force", help="Replace the config where it exists.")] = False,
@@ -179,5 +182,5 @@ def init(
         answer: str = typer.prompt(question, default=default)
         return answer
 
-    write_config(output, ask, source=source, text=text, label=label, model=model, tell=out.print)
+    write_config(output, ask, source=source, text=text, label=label, model=model, classes=labels, tell=out.print)
     out.print(f"\nWrote {escape(str(output))}. Read it, then: hfal run {escape(str(output))}")

@@ -208,6 +208,7 @@ HOSTILE = [
     "{{value}} ${alert(1)} `backticks` & entities &lt;b&gt;",
     "שלום עולם hello mixed 123",
     "line one\nline two\n\tindented",
+    "a text of very many words " * 1000,
 ]
 
 
@@ -241,6 +242,7 @@ def test_texts_are_data_on_a_phone_and_in_the_dark(page_of, open_page, hostile):
         overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert overflow <= 0, "nothing is wider than a phone"
         first = page.query_selector(".hfal .labels button")
+        assert first.bounding_box()["y"] < 640, "a long text scrolls in its own frame"
         assert first.bounding_box()["height"] >= 44
         press(page, "2")
     assert page.title() != "hacked"

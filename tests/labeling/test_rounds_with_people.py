@@ -10,6 +10,7 @@ import yaml
 
 from hfal.answers import Answer, Answers, now
 from hfal.labeling import open_work
+from tests.conftest import make_rows, make_tagged
 from tests.labeling.conftest import rows_of, text_of, truth_of, write_project
 from tests.test_cli import hfal, selections
 
@@ -230,3 +231,20 @@ def test_ahead_chooses_a_round_before_the_one_before_it_is_labelled(tmp_path, ti
     asked = [row for ids in runs[0] for row in ids]
     assert len(asked) == len(set(asked)) == 48
     assert [len(ids) for ids in runs[0]] == [12] * 4
+
+
+@pytest.mark.parametrize("words", [False, True])
+def test_init_without_labels_writes_a_config_for_people(tmp_path, tiny_model, words):
+    rows = make_tagged(60).remove_columns("ner_tags") if words else make_rows(60).remove_columns("label")
+    rows.to_json(tmp_path / "rows.jsonl")
+    config = tmp_path / "hfal.yaml"
+    asked = hfal("init", "--source", tmp_path / "rows.jsonl", "-o", config)
+    assert asked.returncode == 2 and "people will give them" in asked.stdout and "--labels" in asked.stderr
+    done = hfal(
+        "init", "--source", tmp_path / "rows.jsonl", "--labels", "bad, good", "--model", tiny_model, "-o", config
+    )
+    assert done.returncode == 0, done.stderr
+    ran = hfal("run", config, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert "Round 0: " in ran.stdout and "hfal label" in ran.stdout
+    assert open_work(tmp_path / "runs" / "rows").task.classes == ("bad", "good")

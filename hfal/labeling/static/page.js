@@ -95,7 +95,8 @@ function show(said) {
   find(".why").textContent = `This row was ${row.why}.${sure}`;
   draw();
   since = performance.now();
-  find("main").focus({ preventScroll: true });
+  find(".row").scrollTop = 0;
+  find(".row").focus({ preventScroll: true }); // so that page down and the arrows scroll a long text
 }
 
 function rest(said) {
