@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import httpx
 from huggingface_hub import CommitOperationAdd, HfApi, get_token
+from huggingface_hub.constants import is_offline_mode
 from huggingface_hub.errors import (
     EntryNotFoundError,
     HfHubHTTPError,
@@ -62,6 +63,8 @@ class Repo:
     def __init__(self, name: str) -> None:
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
             raise HfalError(f"{name!r} is not a repo on the Hub: expected OWNER/NAME")
+        if is_offline_mode():
+            raise HfalError("HF_HUB_OFFLINE is set: without it the Hub can be reached")
         self.name = name
         self.api = HfApi()
 

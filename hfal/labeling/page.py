@@ -127,5 +127,6 @@ def serve(
             theme=gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
         )
     except OSError as error:
-        raise HfalError(f"the page cannot listen on {host}: {error}; choose another --port") from None
+        taken = "no port from 7860 on is free" if port is None else f"port {port} is taken or not allowed"
+        raise HfalError(f"the page cannot listen on {host}: {taken}; choose another --port") from error
     return str(address)

@@ -1,5 +1,6 @@
 """Rounds on the Hub, through the real clients."""
 
+import io
 import json
 import re
 import subprocess
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from huggingface_hub import CommitOperationAdd, HfApi
+from PIL import Image
 
 from hfal.errors import HfalError
 from hfal.hub import clone, pull, push
@@ -320,3 +322,22 @@ def test_push_pull_clone_on_the_command_line(hub, shared, tmp_path):
     cloned = hfal("clone", NAME, tmp_path / "copy")
     assert cloned.returncode == 0 and "2 finished rounds" in cloned.stdout
     assert len(open_work(tmp_path / "copy").rows) == 12
+
+
+def test_pictures_ride_along_as_images(hub, shared):
+    folder = shared()
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 6), (200, 30, 30)).save(buffer, format="PNG")
+    picture = {"bytes": buffer.getvalue(), "path": "red.png"}
+    for path in folder.glob("rounds/*/selection.parquet"):
+        table = pq.read_table(path)
+        kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+        pq.write_table(table.append_column("image", pa.array([picture] * len(table), kind)), path)
+    about = json.loads((folder / "pool.json").read_text())
+    (folder / "pool.json").write_text(json.dumps(about | {"inputs": ["text", "image"]}))
+    push(folder, NAME, licence="mit", ask=yes)
+    feature, size, color = load(
+        "(lambda d: [str(d.features['image']), d[0]['image'].size, d[0]['image'].getpixel((1, 1))])"
+        f'(load_dataset("{NAME}", split="train"))'
+    )
+    assert feature.startswith("Image(") and size == [8, 6] and color == [200, 30, 30]
