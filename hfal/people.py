@@ -70,7 +70,7 @@ class People:
         elif len(done) < len(asked):
             return None
         wanted = {row: answers[number][row] for row in done}
-        wanted |= _since(ledger, answers[:number])
+        wanted = _since(ledger, answers[:number]) | wanted  # a row that returned to the pool may be asked again
         everything: Current = {}
         for people in answers:
             everything |= people

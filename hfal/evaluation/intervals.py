@@ -21,11 +21,11 @@ class Estimate:
 
 
 def share_interval(right: Values, proxy: Values, reserve: Values) -> Estimate:
-    """The share of right rows, by prediction-powered inference and a Wilson interval.
+    """The share of right rows, by prediction-powered inference and an exact interval.
 
     The estimate is `mean(right) + l (mean(reserve) - mean(proxy))`, the difference estimator of survey sampling, with
-    the weight l that makes its variance least (Angelopoulos, Duchi and Zrnic 2023, PPI++, eq. 6). The interval is
-    Wilson's (1927), for as many rows as would have that variance without the proxy.
+    the weight l that makes its variance least (Angelopoulos, Duchi and Zrnic 2023, PPI++, eq. 6). The interval is that
+    of Clopper and Pearson (1934), for as many rows as would have that variance without the proxy.
 
     Args:
         right: [n] 1 where the model is right, else 0; of a uniform sample.
@@ -33,24 +33,30 @@ def share_interval(right: Values, proxy: Values, reserve: Values) -> Estimate:
         reserve: [m] that probability for the m rows of which the n are a uniform sample.
     """
     n, m = len(right), len(reserve)
+    rare = float(min(right.sum(), n - right.sum()))  # what is learned from few is trusted less
     weight = 0.0
     if n > 2 and np.ptp(right) > 0 and np.ptp(proxy) > 0:
         slope = np.cov(right, proxy)[0, 1] / proxy.var(ddof=1)
-        weight = float(np.clip(slope * (1 - n / m), 0, None)) * (n - 2) / n  # what is learned from few is trusted less
-    shift = weight * (reserve.mean() - proxy.mean())
-    value = float(np.clip(right.mean() + shift, 0, 1))
-    plain = right.var(ddof=1) / n if n > 1 else 0.25
-    better = (right - weight * proxy).var(ddof=1) / n + weight**2 * reserve.var() / m if weight else plain
-    gain = plain / better if 0 < better < plain else 1.0
-    return _wilson(value, n * min(gain, 4.0), n)
+        weight = float(np.clip(slope * (1 - n / m), 0, None)) * rare / (rare + SHRINK)
+    value = float(np.clip(right.mean() + weight * (reserve.mean() - proxy.mean()), 0, 1))
+    gain = 1.0
+    if weight:
+        plain = right.var(ddof=1) / n
+        better = (right - weight * proxy).var(ddof=1) / n + weight**2 * reserve.var() / m
+        gain = 1 + max(0.0, min(plain / better, 4.0) - 1) * rare / (rare + SHRINK)
+    return _exact(value, n * gain)
 
 
-def _wilson(share: float, size: float, rows: int) -> Estimate:
-    """Wilson's interval around a share of `size` rows, with the t quantile of the rows seen."""
-    z2 = float(stats.t.ppf(0.975, max(1, rows - 1))) ** 2
-    centre = (share + z2 / (2 * size)) / (1 + z2 / size)
-    half = np.sqrt(z2 * share * (1 - share) / size + z2**2 / (4 * size**2)) / (1 + z2 / size)
-    return Estimate(share, float(max(0.0, min(share, centre - half))), float(min(1.0, max(share, centre + half))))
+SHRINK = 10.0
+"""Errors (or, where they are the rule, right rows) at which half of what the proxy promises is believed."""
+
+
+def _exact(share: float, size: float) -> Estimate:
+    """Clopper and Pearson's interval around a share of `size` rows, not necessarily a whole number of them."""
+    hits, misses = share * size, (1 - share) * size
+    low = 0.0 if hits <= 0 else float(stats.beta.ppf(0.025, hits, misses + 1))
+    high = 1.0 if misses <= 0 else float(stats.beta.ppf(0.975, hits + 1, misses))
+    return Estimate(share, min(low, share), max(high, share))
 
 
 def ratio_interval(tally: Values) -> Estimate | None:

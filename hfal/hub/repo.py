@@ -78,9 +78,10 @@ class Repo:
         Raises:
             HfalError: there is no such repo, or not for this token.
         """
-        return self.again(self._state)
+        return self.again(self.look)
 
-    def _state(self) -> State:
+    def look(self) -> State:
+        """`state`, once: for what is asked again as a whole."""
         info = self.api.dataset_info(self.name)
         files = frozenset(sibling.rfilename for sibling in info.siblings or ())
         refs = self.api.list_repo_refs(self.name, repo_type="dataset")

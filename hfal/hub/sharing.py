@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from datasets import Dataset, load_dataset
 
+from hfal.answers import Answers
 from hfal.config import apply_change, check_config
 from hfal.data import READERS
 from hfal.errors import HfalError, count
@@ -38,7 +39,7 @@ from hfal.hub.contents import (
 )
 from hfal.hub.repo import TRIES, MovedError, Repo, State
 from hfal.labeling.importing import Taken, take
-from hfal.labeling.records import Record, RowError
+from hfal.labeling.records import Record, Refused, RowError
 from hfal.report.view import RunView, open_run
 
 logger = logging.getLogger("hfal")
@@ -128,7 +129,7 @@ def _push_round(repo: Repo, run: RunView, number: int, licence: str | None) -> b
 
 
 def _try_push(repo: Repo, run: RunView, number: int, licence: str | None) -> bool:
-    state = repo._state()
+    state = repo.look()
     ours = {"selection": selection_digest(run, number), "labels": labels_digest(run, number)}
     theirs = state.rounds.get(str(number))
     if theirs is not None:
@@ -141,7 +142,7 @@ def _try_push(repo: Repo, run: RunView, number: int, licence: str | None) -> boo
             return False
         _check_pulled(repo, run, number, state)
     rounds = state.rounds | {str(number): ours}
-    files = _files(run, number, licence, rounds, repo.name)
+    files = _files(run, number, licence, rounds, repo.name, state.files)
     message = f"Round {number}: " + ("labelled" if ours["labels"] else f"{len(queried(run, number))} rows to label")
     head = repo.commit(files, message, state.head)
     if ours["labels"] is not None:
@@ -164,10 +165,12 @@ def _check_same(repo: Repo, run: RunView, number: int, ours: dict[str, Any], the
 
 def _check_pulled(repo: Repo, run: RunView, number: int, state: State) -> None:
     """Labels that others pushed must not be overwritten unseen."""
-    asked = run.ledger.labels(number)
-    known = set() if asked is None else {row["id"] for row in asked.to_pylist()}
-    rows = _labeled_split(repo, number, state)
-    missing = [row["id"] for row in rows or () if row.get("id") not in known]
+    known = Answers(run.ledger.path(number)).current()
+    missing = []
+    for row in _labeled_split(repo, number, state) or ():
+        people = known.get(str(row.get("id")), {})
+        if not people or row.get("annotator") not in (None, *people):
+            missing.append(row.get("id"))
     if missing:
         raise HfalError(
             f"{repo.name} has {count(len(missing), 'label')} of round {number} that this run lacks (the first: "
@@ -175,7 +178,9 @@ def _check_pulled(repo: Repo, run: RunView, number: int, state: State) -> None:
         )
 
 
-def _files(run: RunView, number: int, licence: str | None, rounds: dict[str, Any], name: str) -> dict[str, bytes]:
+def _files(
+    run: RunView, number: int, licence: str | None, rounds: dict[str, Any], name: str, there: frozenset[str]
+) -> dict[str, bytes]:
     """All that a round's commit holds. Rows of earlier rounds whose labels were corrected go with it."""
     known = [int(n) for n in rounds]
     files = {split_path(number, "queried"): as_parquet(queried(run, number))}
@@ -185,8 +190,8 @@ def _files(run: RunView, number: int, licence: str | None, rounds: dict[str, Any
     files |= mirror(run, number)
     text = json.dumps(provenance(run, licence, rounds), indent=2, ensure_ascii=False, default=str) + "\n"
     files[PROVENANCE] = text.encode()
-    there = sorted(known)
-    return files | card(run, name, licence, there, [n for n in there if split_path(n, "labeled") in files])
+    labelled = [n for n in sorted(known) if split_path(n, "labeled") in there | files.keys()]
+    return files | card(run, name, licence, sorted(known), labelled)
 
 
 def _labeled_split(repo: Repo, number: int, state: State) -> Dataset | None:
@@ -223,32 +228,38 @@ def _as_list(value: Any) -> list[Any]:
 
 
 def pull(folder: Path, *, skip_bad: Path | None = None) -> Taken:
-    """Take the labels that others pushed to the `labeled` split of the round that waits.
+    """Take the labels that others pushed to the `labeled` splits of rounds that are not finished on the Hub.
 
-    Rows are checked by id and round as in an import: all are taken, or none.
+    Rows are checked by id and round as in an import: all of a round are taken, or none. What comes for a round that
+    this run has finished already is a correction: the next round trains on it.
 
     Raises:
-        HfalError: the repo has another round under this number, or a row is wrong.
+        HfalError: the repo has another round under a number, a row is wrong, or nobody has labelled.
     """
     run = open_run(folder)
-    number = len(run.rounds)
-    if not run.ledger.has_selection(number):
-        raise HfalError(f"{folder}: no round waits for labels: hfal run {folder} chooses the next")
     link = _link(folder)
     if link is None:
         raise HfalError(_NOT_THERE.format(folder=folder))
     repo = Repo(link["repo"])
     state = repo.state()
-    theirs = state.rounds.get(str(number))
-    if theirs is None:
-        raise HfalError(f"{repo.name} does not have round {number} yet: hfal push {folder}")
-    if theirs["selection"] != selection_digest(run, number):
-        raise HfalError(f"{repo.name} has another round {number} than {folder}: its labels are not taken")
-    rows = _labeled_split(repo, number, state)
-    if rows is None:
-        raise HfalError(f"{repo.name}: nobody has pushed labels of round {number} yet")
-    where = f"{repo.name}, round {number}"
-    return take(folder, where, _records(rows, number), source="hub", annotator="hub", skip_bad=skip_bad, number=number)
+    new, known, refused = 0, 0, list[Refused]()
+    found = False
+    for number in takewhile(run.ledger.has_selection, count_from(0)):
+        theirs = state.rounds.get(str(number))
+        if theirs is None or (theirs["labels"] is not None and theirs["labels"] == labels_digest(run, number)):
+            continue
+        if theirs["selection"] != selection_digest(run, number):
+            raise HfalError(f"{repo.name} has another round {number} than {folder}: its labels are not taken")
+        rows = _labeled_split(repo, number, state)
+        if rows is None:
+            continue
+        found = True
+        where, records = f"{repo.name}, round {number}", _records(rows, number)
+        taken = take(folder, where, records, source="hub", annotator="hub", skip_bad=skip_bad, number=number)
+        new, known, refused = new + taken.new, known + taken.known, refused + taken.refused
+    if not found:
+        raise HfalError(f"{repo.name}: nobody has pushed labels that {folder} lacks")
+    return Taken(new, known, refused)
 
 
 def _records(rows: Dataset, number: int) -> Iterator[Record]:

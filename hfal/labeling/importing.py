@@ -84,11 +84,11 @@ def take(
             if record.problem is not None:
                 raise record.problem
             name = _id(record, rounds)
-            at = rounds[name]
-            if number is not None and at != number:
-                raise RowError("id", f"{name!r} was asked in round {at}, not in round {number}")
+            at = rounds[name] if number is None else number  # a row that returned to the pool may be asked again
             if at not in works:
                 works[at] = open_work(folder, at)
+            if name not in works[at].rows:
+                raise RowError("id", f"{name!r} was asked in round {rounds[name]}, not in round {at}")
             answer = _answer(record, works[at], name, annotator or ANNOTATOR, source)
             if answer is not None:
                 _only_once(good, answer, at)

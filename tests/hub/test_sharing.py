@@ -230,8 +230,10 @@ def test_labels_on_the_hub_are_never_overwritten_unseen(hub, shared):
     mine.write_text("".join(json.dumps({"id": r["id"], "label": truth[r["text"]]}) + "\n" for r in rows[4:]))
     hfal("import", folder, mine)
     hfal("run", folder, "--accept-partial")
-    with pytest.raises(HfalError, match="4 labels of round 2 that this run lacks"):
+    with pytest.raises(HfalError, match="5 labels of round 2 that this run lacks"):
         push(folder, ask=yes)
+    assert pull(folder).new == 5, "also of a round that was finished here meanwhile"
+    assert push(folder, ask=yes).new == [2, 3]
 
 
 def test_someone_else_goes_on_with_a_clone(hub, shared, made_run, tmp_path):
@@ -316,7 +318,7 @@ def test_push_pull_clone_on_the_command_line(hub, shared, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "Round 2 pushed." in done.stdout and "hfal pull" in done.stdout
     assert "Nothing to push" in hfal("push", folder).stdout
-    assert "nobody has pushed labels of round 2 yet" in hfal("pull", folder).stderr
+    assert "nobody has pushed labels" in hfal("pull", folder).stderr
     others_push(hub, [{"id": row["id"], "label": "good"} for row in rows_of(folder)[:3]])
     assert "3 labels taken" in hfal("pull", folder).stdout
     cloned = hfal("clone", NAME, tmp_path / "copy")
