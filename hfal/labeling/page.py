@@ -57,6 +57,11 @@ def build(desk: Desk, figures: Figures = list) -> Any:
             return work() | {"figures": figures()}
         except HfalError as error:
             return {"error": str(error)}
+        except Exception:  # a page that hears nothing would ask for ever
+            logger.exception("the label page met something that it should not have")
+            return {
+                "error": "That went wrong here: whoever runs the page sees why. Nothing that was said before is lost."
+            }
 
     # Gradio passes one value of the page to each of these: {who, said}.
     def start(given: Any) -> dict[str, Any]:

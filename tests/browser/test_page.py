@@ -294,6 +294,27 @@ def test_a_password_keeps_others_out(served, browser, waiting):  # noqa: F811
     page.wait_for_selector(".hfal .row p")
     press(page, "1")
     assert answers_on_disk(folder)[0]["annotator"] == "Ann"
+    server.kill()
+    server.start()  # it knows nobody any more
+    page.keyboard.press("2")
+    page.wait_for_function("document.querySelector('.hfal .trouble').textContent.includes('logged out')")
+    page.reload()
+    page.fill("input >> nth=0", "Ann")
+    page.fill("input[type=password]", "correct horse")
+    page.keyboard.press("Enter")
+    page.wait_for_function("(document.querySelector('.hfal .progress')||{}).textContent?.includes('2 of 12')")
+    assert [line["label"] for line in answers_on_disk(folder)] == ["bad", "fine"]
+
+
+def test_what_should_not_happen_is_told_and_the_page_lives_on(page_of, open_page, waiting, monkeypatch):  # noqa: F811
+    page = open_page(page_of(waiting()))
+    with monkeypatch.context() as broken:
+        broken.setattr(Desk, "_record", lambda *given: 1 / 0)
+        page.keyboard.press("1")
+        page.wait_for_function("document.querySelector('.hfal .trouble').textContent.includes('went wrong')")
+        page.wait_for_timeout(500)  # keys that are pressed while the page waits for the server are not taken
+    press(page, "1")
+    assert "1 of 12" in progress(page)
 
 
 def test_beyond_this_machine_only_with_a_password(waiting):  # noqa: F811

@@ -35,11 +35,18 @@ async function ask(name, given) {
       trouble(said.error || "");
       busy = false;
       return said;
-    } catch (error) {
-      if (turn) trouble("No connection. Your answer is kept here and sent again by itself.");
+    } catch {
+      if (await loggedOut()) trouble("You are logged out. Reload the page and log in: your answer is kept.");
+      else if (turn) trouble("No connection. Your answer is kept here and sent again by itself.");
       await wait(RETRY);
     }
   }
+}
+
+// A server that was started again knows nobody; gradio's client does not say why a call failed.
+async function loggedOut() {
+  const { root = "", api_prefix: prefix = "" } = window.gradio_config || {};
+  try { return (await fetch(`${root}${prefix}/login_check`)).status === 401; } catch { return false; }
 }
 
 async function begin(name) {
