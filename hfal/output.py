@@ -97,7 +97,11 @@ def _people_lines(work: Work) -> Iterator[str]:
     yield f"waiting   round {work.number}: {done} of {count(len(work.rows), 'row')} labelled{each}"
     names = Counter(who for people in current.values() for who in people)
     if names:
-        yield f"people    {escape(', '.join(f'{who} {rows}' for who, rows in names.most_common()))}"
+        left = {who: sum(who not in current.get(row, {}) for row in missing) for who in names}
+        said = (
+            f"{who} {rows}" + (f" ({left[who]} for them)" if left[who] else "") for who, rows in names.most_common()
+        )
+        yield f"people    {escape(', '.join(said))}"
     skipped = sum(answer.skipped for people in current.values() for answer in people.values())
     flagged = sum(answer.flagged for people in current.values() for answer in people.values())
     if skipped or flagged:

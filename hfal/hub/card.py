@@ -61,7 +61,7 @@ def card(run: RunView, name: str, licence: str | None, numbers: list[int], label
     files = {"README.md": text.encode()}
     if curve is not None and len(curve.cost) > 1:
         buffer = io.BytesIO()
-        lines = [Line(run.strategy, [curve])]
+        lines = [Line(run.strategy, [curve], run.interval(run.metrics[0]))]
         draw_curves({run.metrics[0]: lines}, run.budget.unit).savefig(buffer, format="png", dpi=110, metadata={})
         files[CURVE] = buffer.getvalue()
     return files

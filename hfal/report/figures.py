@@ -39,10 +39,11 @@ def title_of(metric: str) -> str:
 
 @dataclass(frozen=True)
 class Line:
-    """One strategy's curves: one for each seed."""
+    """One strategy's curves: one for each seed; of an estimated score with the ends of its interval at each point."""
 
     name: str
     curves: Sequence[Curve]
+    interval: tuple[Sequence[float], Sequence[float]] | None = None
 
     @property
     def is_random(self) -> bool:
@@ -80,6 +81,9 @@ def _draw(ax: Axes, line: Line, color: str) -> None:
         style.update(linestyle="--", linewidth=1.6)
     mean, values = mean_curve(line.curves)
     ax.plot(mean.cost, mean.scores, **style)
+    if line.interval is not None:
+        low, high = line.interval
+        ax.fill_between(line.curves[0].cost, low, high, color=color, alpha=0.13, linewidth=0, label="95% interval")
     if len(line.curves) > 1:
         ax.fill_between(mean.cost, values.min(0), values.max(0), color=color, alpha=0.13, linewidth=0)
 

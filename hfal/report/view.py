@@ -14,7 +14,7 @@ from hfal.config import check_config
 from hfal.errors import HfalError
 from hfal.evaluation import Curve
 from hfal.files import read_json
-from hfal.rounds import Ledger, Round
+from hfal.rounds import ON_POOL, Ledger, Round
 from hfal.tasks import Task
 
 BASELINE, REPEATS = "baseline", "repeats"
@@ -66,6 +66,13 @@ class RunView:
     def curve(self, metric: str) -> Curve:
         """A score over what was spent, in the budget's unit."""
         return Curve.of(self.rounds, metric, self.budget.unit)
+
+    def interval(self, metric: str) -> tuple[list[float], list[float]] | None:
+        """The ends of the 95% interval of an estimated score, round by round; None for scores on test rows."""
+        if not metric.startswith(ON_POOL):
+            return None
+        told = [r.audit for r in self.rounds if metric in r.scores]
+        return [audit["low"] for audit in told], [audit["high"] for audit in told]
 
     def everything(self) -> list[RunView]:
         """This run, its repeats with other seeds, and chance beside each: those that have scores."""

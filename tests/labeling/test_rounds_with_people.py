@@ -10,6 +10,7 @@ import yaml
 
 from hfal.answers import Answer, Answers, now
 from hfal.labeling import open_work
+from hfal.report.view import open_run
 from tests.conftest import make_rows, make_tagged
 from tests.labeling.conftest import rows_of, text_of, truth_of, write_project
 from tests.test_cli import hfal, selections
@@ -57,6 +58,9 @@ def test_the_run_ends_with_figures_from_the_audit_alone(finished):
     assert "spent     36 of 36 labels" in status
     page = (folder / "report.html").read_text()
     assert "How good the model is on your pool" in page and "by chance" in page
+    assert "the band is their 95% interval" in page
+    low, high = open_run(folder).interval("pool_accuracy")
+    assert len(low) == len(high) == 2 and all(0 <= a < b <= 1 for a, b in zip(low, high, strict=True))
 
 
 def test_audited_rows_are_marked_unscored_and_never_trained_on(finished):
@@ -124,6 +128,8 @@ def test_two_people_must_answer_where_overlap_says_so(waiting):
     folder = waiting(overlap=2)
     hfal("import", folder, answer_all(folder, who="ann"))
     assert "12 still without" in hfal("run", folder).stdout
+    hfal("import", folder, answer_all(folder, who="bob", rows=rows_of(folder)[:4]))
+    assert "people    ann 12, bob 4 (8 for them)" in hfal("status", folder).stdout
     hfal("import", folder, answer_all(folder, who="bob"))
     assert "Round 1" in hfal("run", folder).stdout
     row = pq.read_table(folder / "rounds" / "0000" / "labels.parquet").to_pylist()[0]
