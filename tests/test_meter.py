@@ -107,6 +107,7 @@ def test_learners_that_train_for_long_say_nothing(measured):
         ({"rows": 40}, "too early to say how many labels the choosing has saved (40 rows drawn by chance)"),
         ((110.0, 310.0, 620.0), "about 210 labels saved against chance, 95% interval 10 to 520"),
         ((150.0, None, None), "at least 50 labels saved against chance (with 95% confidence)"),
+        ((20.0, 40.0, 70.0), "about 60 labels more than chance would have needed, 95% interval 30 to 80 more"),
         ((50.0, None, None), "too early to say how many labels the choosing has saved (95% interval -50 to more than"),
         ((50.0, 90.0, 400.0), "too early to say how many labels the choosing has saved (95% interval -50 to 300)"),
     ],

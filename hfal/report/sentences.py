@@ -41,6 +41,9 @@ def saving_line(saving: Mapping[str, Any], unit: str) -> str:
     interval = f"95% interval {low:,.0f} to {upper}"
     if value is None or (low <= 0 and (high is None or high >= 0)):
         return f"too early to say how many labels the choosing has saved ({interval})"
+    if value < 0 and high is not None:
+        said = f"about {_amount(-value, unit)} more than chance would have needed"
+        return f"{said}, 95% interval {-high:,.0f} to {-low:,.0f} more"
     return f"about {_amount(value, unit)} saved against chance, {interval}"
 
 
