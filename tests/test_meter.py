@@ -19,7 +19,7 @@ def curve(n, floor=0.1, c=0.4):
 
 def test_an_error_within_the_curve_is_read_off_it():
     covariance = np.eye(5) * 1e-6
-    found = labels_needed(SIZES, np.append(curve(SIZES), curve(65.0)), covariance)
+    found = labels_needed(SIZES, np.append(curve(SIZES), curve(65.0)), covariance, 65.0)
     assert found.value == pytest.approx(65, rel=0.05)
     assert found.low <= 65 <= found.high and found.high - found.low < 15
 
@@ -28,7 +28,7 @@ def test_further_than_the_curve_reaches_the_interval_widens():
     covariance = np.eye(5) * 1e-5
     widths = []
     for n in (100.0, 200.0, 400.0):
-        found = labels_needed(SIZES, np.append(curve(SIZES), curve(n)), covariance)
+        found = labels_needed(SIZES, np.append(curve(SIZES), curve(n)), covariance, n)
         assert found.low <= n <= found.high
         widths.append(np.log(found.high / found.low))
     assert widths == sorted(widths)
@@ -36,14 +36,22 @@ def test_further_than_the_curve_reaches_the_interval_widens():
 
 def test_better_than_any_asymptote_has_no_upper_end():
     covariance = np.eye(5) * 1e-4
-    found = labels_needed(SIZES, np.append(np.full(4, 0.4), 0.05), covariance)
+    found = labels_needed(SIZES, np.append(np.full(4, 0.4), 0.05), covariance, 150.0)
     assert found.high == np.inf and found.low > 120
 
 
 def test_more_noise_is_a_wider_interval():
     errors = np.append(curve(SIZES), curve(150.0))
-    narrow, wide = (labels_needed(SIZES, errors, np.eye(5) * noise) for noise in (1e-5, 1e-3))
+    narrow, wide = (labels_needed(SIZES, errors, np.eye(5) * noise, 150.0) for noise in (1e-5, 1e-3))
     assert wide.low < narrow.low < narrow.high < wide.high
+
+
+def test_that_choosing_is_far_worse_than_chance_is_hardly_believed():
+    errors = np.append(curve(SIZES), curve(60.0))
+    noisy = np.eye(5) * 4e-3
+    assert labels_needed(SIZES, errors, noisy, 400.0).low > 2 * labels_needed(SIZES, errors, noisy, 40.0).low
+    sure = labels_needed(SIZES, errors, np.eye(5) * 1e-6, 400.0)
+    assert sure.high < 80, "but it is, where the rows leave no doubt"
 
 
 @pytest.fixture(scope="module")

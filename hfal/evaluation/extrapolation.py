@@ -29,7 +29,12 @@ class Needed:
     high: float
 
 
-def labels_needed(sizes: Values, errors: Values, covariance: Values) -> Needed:
+SELDOM_WORSE = 0.5
+"""That choosing needs more than chance gets unlikely by a half-normal law of the ratio's logarithm with this standard
+deviation: twice as much is already 1.4 of them. There is no such law for how much better choosing can be."""
+
+
+def labels_needed(sizes: Values, errors: Values, covariance: Values, spent: float) -> Needed:
     """When a learning curve reaches the error of another model.
 
     The curve is a power law, `e(n) = a + (e(1) - a) n^-c` (Cortes et al. 1993), of which a grid over asymptote, level
@@ -41,6 +46,7 @@ def labels_needed(sizes: Values, errors: Values, covariance: Values) -> Needed:
         sizes: [k] labels that the curve's models had.
         errors: [k + 1] their errors (1 - score), and last that of the model to be matched.
         covariance: [k + 1, k + 1] of these errors, which were measured on the same rows.
+        spent: labels that the model to be matched has cost.
 
     Returns:
         The n at which the curve is as low as the model's error.
@@ -67,7 +73,8 @@ def labels_needed(sizes: Values, errors: Values, covariance: Values) -> Needed:
     weights = np.repeat(weight / weight.sum(), len(LEVELS))
     likely = weights > 1e-9 * weights.max()
     bent = _bent(np.maximum(needed.ravel()[likely], 1.0), float(sizes[-1]))
-    low, value, high = _quantiles(bent.ravel(), np.repeat(weights[likely], bent.shape[1]), (0.025, 0.5, 0.975))
+    prior = np.exp(-0.5 * (np.minimum(0.0, np.log(bent / spent)) / SELDOM_WORSE) ** 2)
+    low, value, high = _quantiles(bent.ravel(), (weights[likely][:, None] * prior).ravel(), (0.025, 0.5, 0.975))
     return Needed(value, low, high)
 
 

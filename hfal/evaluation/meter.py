@@ -67,7 +67,7 @@ def saved(
     errors, covariance = _errors([*tallies, in_use], of_fits)
     if errors is None:
         return found
-    needed = labels_needed(sizes + len(given), errors, covariance)
+    needed = labels_needed(sizes + len(given), errors, covariance, spent / each + len(given))
     limit = REACH * len(rows)
     low, value, high = (
         (n - len(given)) * each if math.isfinite(n) and n - len(given) <= limit else None
