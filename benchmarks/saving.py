@@ -30,7 +30,6 @@ from hfal import ActiveLearner, FrozenHead, Pool, TextClassification, measuring
 from hfal.compute import generator_for
 from hfal.data import shuffled
 from hfal.demo import demo_dataset
-from hfal.evaluation.meter import training_set
 from hfal.pool import labelled
 
 SETS = ("sst2", "trec6", "sms_spam", "tweets")
@@ -64,7 +63,7 @@ def true_curve(learner: FrozenHead, pool: Pool, test: Dataset) -> tuple[NDArray[
         of_size = []
         for _ in range(draws):
             order = torch.randperm(len(free), generator=generator).numpy()[:size]
-            learner.fit(training_set(known, free[order]))
+            learner.fit(known.training_set(free[order]))
             of_size.append(learner.evaluate(test)["accuracy"])
         scores.append(float(np.mean(of_size)))
     return sizes, np.maximum.accumulate(scores)

@@ -70,6 +70,11 @@ def _same(one: Sequence[str], other: Sequence[str]) -> float:
     return float(np.mean([a == b for a, b in zip(one, other, strict=True)]))
 
 
+def alike(task: Task, one: Any, other: Any) -> float:
+    """The share of a label's units (`units`) that are the same in another."""
+    return _same(units(task, one), units(task, other))
+
+
 def _legal(task: Task, label: Any) -> bool:
     try:
         return bool(task.decode(task.encode(label, "a vote")) == label)
@@ -82,7 +87,7 @@ def _trust(labels: Labels, task: Task) -> dict[str, float]:
     same: dict[str, list[float]] = defaultdict(list)
     for people in labels.values():
         for (a, one), (b, other) in combinations(people.items(), 2):
-            share = _same(units(task, one), units(task, other))
+            share = alike(task, one, other)
             same[a].append(share)
             same[b].append(share)
     everyone = {who for people in labels.values() for who in people}
@@ -134,7 +139,7 @@ def agreement(labels: Labels, task: Task) -> dict[str, Any]:
         said = {who: units(task, label) for who, label in people.items()}
         for at in range(len(next(iter(said.values())))):
             table.append([said[who][at] if who in said else None for who in everyone])
-    share = float(np.mean([_same(units(task, a), units(task, b)) for p in shared.values() for a, b in _pairs(p)]))
+    share = float(np.mean([alike(task, a, b) for p in shared.values() for a, b in _pairs(p)]))
     values = {"krippendorff": _krippendorff(table), "fleiss": _fleiss(table)}
     found: dict[str, Any] = {"rows": len(shared), "share": share}
     found |= {name: value for name, value in values.items() if value is not None}

@@ -20,7 +20,7 @@ from hfal.budget import WHOLE, Budget, Cost, Costs, costs_of, in_words
 from hfal.clock import Clock
 from hfal.compute import from_main, generator_for
 from hfal.errors import HfalError, count, listing
-from hfal.learners.base import Learner, unit_of
+from hfal.learners.base import Learner, outputs_of
 from hfal.measuring import Spending, figures
 from hfal.oracles import Oracle, Simulated
 from hfal.people import People
@@ -339,9 +339,7 @@ class ActiveLearner:
         predicted = None
         if number > 0:
             with clock("score"):  # a look at the rows chosen, for the report: k rows, not the pool
-                rows = self.pool.inputs(selection.rows)
-                units = unit_of(self.pool.task)
-                predicted = self.learner.signals(rows, Needs(pool=frozenset({"logits"}), units=units))
+                predicted = outputs_of(self.learner, self.pool.task, self.pool.inputs(selection.rows))
         costs = self._costs(selection.rows, self.budget.unit)
         return selection_table(self.pool, selection, name, is_audited, costs, predicted)
 

@@ -12,10 +12,9 @@ from hfal.asking import chosen_by
 from hfal.evaluation.audit import audited, looked_at
 from hfal.evaluation.meter import saved
 from hfal.evaluation.stopping import stability
-from hfal.learners.base import Learner, unit_of
+from hfal.learners.base import Learner, outputs_of
 from hfal.pool import Pool, Positions
 from hfal.rounds import Ledger
-from hfal.signals import Needs
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def figures(
         `audit`, `stopping` and `saving` of `Round`.
     """
     rows, task = looked_at(pool), pool.task
-    seen = learner.signals(pool.inputs(rows), Needs(pool=frozenset({"logits"}), units=unit_of(task)))
+    seen = outputs_of(learner, task, pool.inputs(rows))
     predicted = dict(zip(pool.ids(rows), task.predict(seen.logits)[0], strict=True))
     before = ledger.predictions(number - 1)
     both = [name for name in predicted if name in before]

@@ -10,7 +10,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from hfal.budget import Budget, in_words
-from hfal.config import check_config
 from hfal.errors import HfalError, count
 from hfal.evaluation import Curve, cost_of, cost_to_reach, mean_curve
 from hfal.evaluation.stopping import advice
@@ -156,7 +155,7 @@ def status_lines(run: RunView) -> Iterator[str]:
                 yield f"note      round {r.number}: {escape(note)}"
     if run.rounds and (audit := audit_line(run.rounds[-1].audit)):
         yield f"audit     {audit}"
-    stop = check_config(run.config, str(run.folder)).stop
+    stop = run.settings.stop
     for reason in advice(run.rounds, stop.target, stop.gain):
         yield f"advice    you may stop: {reason}"
     if run.rounds and (saving := saving_line(run.rounds[-1].saving, run.budget.unit)):

@@ -316,9 +316,12 @@ class Pool:
         """The encoded labels of labelled rows."""
         return [self._labels[int(self._stands_for[position])] for position in positions]
 
-    def training_set(self) -> Dataset:
-        """The labelled rows, each distinct input once: the input columns and `labels`, in canonical order."""
-        positions = self.canonical(self.labeled)
+    def training_set(self, positions: Positions | None = None) -> Dataset:
+        """These rows (all that may be trained on, if not given): the input columns and `labels`, in canonical order.
+
+        Each distinct input is there once.
+        """
+        positions = self.canonical(self.labeled if positions is None else positions)
         return with_labels(self.inputs(positions), self.labels(positions))
 
     def describe(self) -> dict[str, Any]:

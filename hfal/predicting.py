@@ -10,14 +10,13 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset
 
-from hfal.config import RunConfig, Source, check_config
+from hfal.config import Source
 from hfal.data import load_source
 from hfal.errors import HfalError
 from hfal.files import write_file
 from hfal.learners import Learner
-from hfal.learners.base import unit_of
+from hfal.learners.base import outputs_of
 from hfal.report.view import RunView, open_run, task_of
-from hfal.signals import Needs
 from hfal.tasks import Task
 from hfal.tasks.labels import check_columns
 
@@ -30,8 +29,7 @@ def last_model(run: RunView) -> tuple[Learner, Task]:
     Raises:
         HfalError: the run has no model yet.
     """
-    config: RunConfig = check_config(run.config, str(run.folder / "config.yaml"))
-    task = task_of(run)
+    config, task = run.settings, task_of(run)
     learner = config.learner.build()
     folder = run.folder / "model"
     if run.final is not None:
@@ -66,7 +64,7 @@ def predict_file(folder: Path, source: str, output: Path | None, split: str = "t
     probabilities: list[float] = []
     for start in range(0, len(rows), CHUNK):
         part = rows.select(range(start, min(start + CHUNK, len(rows))))
-        seen = learner.signals(part, Needs(pool=frozenset({"logits"}), units=unit_of(task)))
+        seen = outputs_of(learner, task, part)
         encoded, values = task.predict(seen.logits)
         inputs = part.select_columns(list(task.inputs))
         predictions.extend(task.present(row, label) for row, label in zip(inputs, encoded, strict=True))

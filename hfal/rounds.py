@@ -143,6 +143,13 @@ class Ledger:
         """Whether a round was chosen, as this process sees the folder."""
         return (self.path(number) / "selection.parquet").exists()
 
+    def chosen(self) -> range:
+        """The rounds that were chosen, finished or not, as this process sees the folder."""
+        number = 0
+        while self.has_selection(number):
+            number += 1
+        return range(number)
+
     def labels(self, number: int) -> pa.Table | None:
         """The labels of a round, or None."""
         return self._table(number, "labels.parquet", self._labels)

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset
 from numpy.typing import NDArray
 
 from hfal.evaluation.extrapolation import labels_needed
 from hfal.learners.base import Learner
-from hfal.pool import Pool, Positions, with_labels
+from hfal.pool import Pool, Positions
 
 Values = NDArray[np.float64]
 
@@ -98,7 +97,7 @@ def _curve_of_chance(
             for block in range(blocks):
                 inside = order[block * size : (block + 1) * size]
                 out = np.setdiff1d(np.arange(audited), inside)
-                logits = trial(training_set(pool, np.concatenate((given, rows[inside]))), test)
+                logits = trial(pool.training_set(np.concatenate((given, rows[inside]))), test)
                 tally = pool.task.tally(logits, labels)[out]
                 total[out] += tally
                 times[out] += 1
@@ -136,9 +135,3 @@ def _errors(tallies: list[Values], of_fits: Values) -> tuple[Values | None, Valu
     both = np.sqrt(np.outer(of_fits, of_fits)) / 2  # parts of the same rows are alike
     covariance[:-1, :-1] += both - np.diag(np.diag(both))
     return 1 - np.array(scores), covariance
-
-
-def training_set(pool: Pool, positions: Positions) -> Dataset:
-    """These rows with their labels, in canonical order."""
-    ordered = pool.canonical(positions)
-    return with_labels(pool.inputs(ordered), pool.labels(ordered))

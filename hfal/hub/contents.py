@@ -15,7 +15,6 @@ import yaml
 from datasets import ClassLabel, Dataset, Features, Image, List, Value
 
 from hfal.answers import Answers
-from hfal.config import check_config
 from hfal.errors import HfalError
 from hfal.report.view import RunView, task_of
 
@@ -163,7 +162,7 @@ def labels_digest(run: RunView, number: int) -> str | None:
 
 def shared_config(run: RunView) -> dict[str, Any]:
     """The config as others may see it: names of files, not where they are on this machine."""
-    config = check_config(run.config, str(run.folder)).record()
+    config = run.settings.record()
     config["output_dir"] = PurePath(config["output_dir"]).name
     for part in ("pool", "test", "validation"):
         if config.get(part) and PurePath(config[part]["source"]).is_absolute():

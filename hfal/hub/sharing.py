@@ -9,8 +9,6 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from itertools import count as count_from
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +86,7 @@ def push(
             not answer.
     """
     run = open_run(folder)
-    numbers = list(takewhile(run.ledger.has_selection, count_from(0)))
+    numbers = run.ledger.chosen()
     if not numbers:
         raise HfalError(f"{folder} has no round yet: hfal run {folder}")
     link = _link(folder)
@@ -244,7 +242,7 @@ def pull(folder: Path, *, skip_bad: Path | None = None) -> Taken:
     state = repo.state()
     new, known, refused = 0, 0, list[Refused]()
     found = False
-    for number in takewhile(run.ledger.has_selection, count_from(0)):
+    for number in run.ledger.chosen():
         theirs = state.rounds.get(str(number))
         if theirs is None or (theirs["labels"] is not None and theirs["labels"] == labels_digest(run, number)):
             continue

@@ -13,7 +13,7 @@ from hfal.answers import Answer, Answers, Current, check_annotator, now
 from hfal.errors import HfalError
 from hfal.labeling.gold import Gold
 from hfal.labeling.words import entities, tags_from, text_and_bounds
-from hfal.labeling.work import Row, Work, open_work
+from hfal.labeling.work import Row, Work, asked_in, open_work
 from hfal.rounds import Ledger
 
 LEASE = 600.0
@@ -125,7 +125,7 @@ class Desk:
             if not history:
                 return self.next(name) | {"note": "nothing to undo"}
             row = history.pop()
-            held = (self._gold if row in self.gold.rows else self._current).get(row, {}).get(name)
+            held = self._said_of(row).get(name)
             self._keep(Answer(row, name, time=now(), source="page", withdrawn=True))
             for leases in self._leases.values():
                 leases.pop(name, None)
@@ -158,20 +158,23 @@ class Desk:
 
     def _earlier(self, row: str) -> tuple[Work, Row]:
         """A row of a round that has gone on meanwhile: its answer comes with the next as a correction."""
-        for number in range(self.work.number - 1, -1, -1):
-            work = open_work(self.folder, number)
-            if row in work.rows:
-                return work, work.rows[row]
-        raise HfalError(f"row {row[:80]!r} was not asked in this run")
+        number = asked_in(self.work.run).get(row)
+        if number is None:
+            raise HfalError(f"row {row[:80]!r} was not asked in this run")
+        work = open_work(self.folder, number)
+        return work, work.rows[row]
 
     def _row(self, name: str) -> Row | None:
         """A row of this round, or of the gold set."""
         return self.gold.rows.get(name) or self.work.rows.get(name)
 
+    def _said_of(self, name: str) -> dict[str, Answer]:
+        """What people said of a row of this round, or of the gold set."""
+        return (self._gold if name in self.gold.rows else self._current).setdefault(name, {})
+
     def _keep(self, answer: Answer) -> None:
-        of_gold = answer.id in self.gold.rows
-        (self.gold if of_gold else self.work).answers.append(answer)
-        people = (self._gold if of_gold else self._current).setdefault(answer.id, {})
+        (self.gold if answer.id in self.gold.rows else self.work).answers.append(answer)
+        people = self._said_of(answer.id)
         if answer.withdrawn:
             people.pop(answer.annotator, None)
         else:

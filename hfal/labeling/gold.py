@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset
 
-from hfal.agreement import units
+from hfal.agreement import alike
 from hfal.answers import Answers
 from hfal.config import Source
 from hfal.data import load_source
@@ -79,10 +79,7 @@ class Gold:
         for name, people in self.answers.current().items():
             for who, answer in people.items():
                 if name in self.rows and not answer.skipped:
-                    wanted = units(self.task, self.rows[name]["label"])
-                    right[who].append(
-                        float(np.mean([a == b for a, b in zip(units(self.task, answer.label), wanted, strict=True)]))
-                    )
+                    right[who].append(alike(self.task, answer.label, self.rows[name]["label"]))
         return {who: (float(np.mean(shares)), len(shares)) for who, shares in sorted(right.items())}
 
 
@@ -90,5 +87,5 @@ def _table(rows: Dataset, task: Task, names: list[str], labels: list[Any]) -> pa
     columns = {"id": pa.array(names, pa.string()), "label": pa.array(labels, task.arrow_label)}
     for name in task.inputs:
         columns[name] = pa.array(rows[name][:])
-    first = sorted(set(dict(zip(reversed(names), range(len(names) - 1, -1, -1), strict=True)).values()))
-    return pa.table(columns).take(first)
+    _, first = np.unique(names, return_index=True)
+    return pa.table(columns).take(np.sort(first))

@@ -12,18 +12,16 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from hfal.agreement import Labels, labels_of, units
-from hfal.answers import Answers, Current
+from hfal.agreement import Labels, alike, labels_of
 from hfal.compute import generator_for
-from hfal.config import check_config
 from hfal.errors import HfalError
 from hfal.files import write_text
 from hfal.functional.ragged import Ragged, offsets_of
 from hfal.labeling.work import Row
-from hfal.learners.base import unit_of
+from hfal.learners.base import outputs_of
 from hfal.pool import with_labels
+from hfal.report.together import answers_of
 from hfal.report.view import RunView, open_run, task_of
-from hfal.signals import Needs
 from hfal.tasks import Task
 
 logger = logging.getLogger("hfal")
@@ -70,7 +68,8 @@ def doubts(folder: str | Path) -> list[Doubt]:
         HfalError: nothing is labelled yet.
     """
     run = open_run(folder)
-    task, rows, labels, answers = task_of(run), *_labelled(run)
+    task, answers = task_of(run), answers_of(run)
+    rows, labels = _labelled(run)
     if len(rows) < 2:
         raise HfalError(f"{folder}: no finished round has labels that could be looked at again")
     encoded = [task.encode(label, f"row {row['id']}", row) for row, label in zip(rows, labels, strict=True)]
@@ -103,24 +102,22 @@ def write_doubts(path: Path, found: list[Doubt]) -> None:
     write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
-def _labelled(run: RunView) -> tuple[list[Row], list[Any], Current]:
-    """Labelled rows of finished rounds with the labels that hold, and what people said of them."""
+def _labelled(run: RunView) -> tuple[list[Row], list[Any]]:
+    """Labelled rows of finished rounds with the labels that hold."""
     asked: dict[str, Row] = {}
     labels: dict[str, Any] = {}
-    answers: Current = {}
     for number in range(len(run.rounds)):
         for row in run.asked(number):
             asked[row["id"]] = row
         table = run.ledger.labels(number)
         if table is not None:
             labels.update(zip(table["id"].to_pylist(), table["label"].to_pylist(), strict=True))
-        answers |= Answers(run.ledger.path(number)).current()
     known = [name for name in asked if labels.get(name) is not None]
-    return [asked[name] for name in known], [labels[name] for name in known], answers
+    return [asked[name] for name in known], [labels[name] for name in known]
 
 
 def _out_of_sample(run: RunView, task: Task, inputs: Dataset, encoded: list[Any]) -> Any:
-    config = check_config(run.config, str(run.folder))
+    config = run.settings
     learner = config.learner.build()
     learner.bind(task, config.seed, run.folder / "cache")
     trial = getattr(learner, "trial", None)
@@ -130,8 +127,7 @@ def _out_of_sample(run: RunView, task: Task, inputs: Dataset, encoded: list[Any]
             raise HfalError(f"{run.folder}: its model is not there any more: `hfal run` on it trains it again")
         logger.warning("the model has been trained on the labels that it is asked about: it will doubt few of them")
         learner.load(folder)
-        needs = Needs(pool=frozenset({"logits"}), units=unit_of(task))
-        return learner.signals(inputs, needs).logits
+        return outputs_of(learner, task, inputs).logits
     order = torch.randperm(len(inputs), generator=generator_for("relabel", config.seed)).numpy()
     parts, places = [], []
     for fold in range(FOLDS):
@@ -171,5 +167,4 @@ def _agree(task: Task, people: Labels | dict[str, Any], label: Any) -> float:
     """Share of what people said that is what the label says."""
     if not people:
         return 1.0
-    wanted = units(task, label)
-    return float(np.mean([[a == b for a, b in zip(units(task, one), wanted, strict=True)] for one in people.values()]))
+    return float(np.mean([alike(task, one, label) for one in people.values()]))

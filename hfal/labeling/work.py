@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hfal.answers import Answer, Answers, Current, check_annotator, now
-from hfal.config import PeopleSection, check_config
+from hfal.config import PeopleSection
 from hfal.errors import HfalError
 from hfal.people import waiting
 from hfal.report.view import RunView, open_run, task_of
@@ -90,7 +90,7 @@ def open_work(folder: str | Path, number: int | None = None) -> Work:
         HfalError: no run, no round that waits, or labels that nobody is asked for.
     """
     run = open_run(folder)
-    config = check_config(run.config, str(run.folder / "config.yaml"))
+    config = run.settings
     if config.oracle != "people":
         raise HfalError(f"{folder}: nobody is asked in this run: its labels are simulated (oracle: people asks)")
     at = len(run.rounds) if number is None else number
@@ -104,8 +104,8 @@ def open_work(folder: str | Path, number: int | None = None) -> Work:
 def asked_in(run: RunView) -> Mapping[str, int]:
     """id -> the round in which each row of a run was asked last."""
     found: dict[str, int] = {}
-    number = 0
-    while (selection := run.ledger.selection(number)) is not None:
+    for number in run.ledger.chosen():
+        selection = run.ledger.selection(number)
+        assert selection is not None
         found.update(dict.fromkeys(selection["id"].to_pylist(), number))
-        number += 1
     return found

@@ -72,8 +72,12 @@ class Learner(Protocol):
 
 def evaluate(learner: Learner, task: Task, rows: Dataset) -> dict[str, Any]:
     """The task's metrics on rows with encoded `labels`, from one pass."""
-    seen = learner.signals(rows, Needs(pool=frozenset({"logits"}), units=unit_of(task)))
-    return task.metrics(seen.logits, rows["labels"])
+    return task.metrics(outputs_of(learner, task, rows).logits, rows["labels"])
+
+
+def outputs_of(learner: Learner, task: Task, rows: Dataset) -> Signals:
+    """The model's logits of these rows, by row or by word as the task has it, from one pass."""
+    return learner.signals(rows, Needs(pool=frozenset({"logits"}), units=unit_of(task)))
 
 
 def unit_of(task: Task) -> frozenset[str]:

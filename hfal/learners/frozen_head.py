@@ -24,7 +24,7 @@ from hfal.errors import HfalError
 from hfal.frozen import FrozenHeadConfig, FrozenHeadModel, FrozenWordHeadModel, cut_layers
 from hfal.functional import Ragged
 from hfal.inference import Collected, Outputs, as_signals, reducer
-from hfal.learners.base import FitReport, evaluate, unit_of
+from hfal.learners.base import FitReport, evaluate, outputs_of
 from hfal.learners.fine_tune import FineTune
 from hfal.linear import ABSENT_WEIGHT, Batches, fit_softmax, frequency_weights
 from hfal.models import (
@@ -309,7 +309,7 @@ class FrozenHead:
         try:
             if train is not None:
                 self.fit(train)
-            return self.signals(rows, Needs(pool=frozenset({"logits"}), units=unit_of(self.task))).logits
+            return outputs_of(self, self.task, rows).logits
         finally:
             self._model.classifier.load_state_dict(kept)
             self._trained = trained

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 import yaml
 
 from hfal.budget import Budget
-from hfal.config import check_config
+from hfal.config import RunConfig, check_config
 from hfal.errors import HfalError
 from hfal.evaluation import Curve
 from hfal.files import read_json
@@ -33,6 +34,11 @@ class RunView:
     final: dict[str, Any] | None
     baseline: RunView | None
     repeats: list[RunView]
+
+    @cached_property
+    def settings(self) -> RunConfig:
+        """The config, checked."""
+        return check_config(self.config, str(self.folder / "config.yaml"))
 
     @property
     def strategy(self) -> str:
@@ -95,11 +101,10 @@ def _columns(table: pa.Table, *names: str) -> list[list[Any]]:
 
 def task_of(run: RunView) -> Task:
     """The task of a run with what its data said of it: label names and scheme."""
-    config = check_config(run.config, str(run.folder / "config.yaml"))
     known = {"label_names": run.pool["label_names"]}
     if run.pool.get("scheme"):
         known["scheme"] = run.pool["scheme"]
-    return config.task.model_copy(update=known).build()
+    return run.settings.task.model_copy(update=known).build()
 
 
 def open_run(folder: str | Path) -> RunView:
