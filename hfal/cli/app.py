@@ -58,6 +58,7 @@ def tell(line: str) -> None:
 
 
 def silence_libraries() -> None:
+    """Progress bars and log lines of libraries would only stand between ours."""
     import datasets
     import transformers
 

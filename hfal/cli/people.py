@@ -17,6 +17,7 @@ from hfal.cli.app import app, err, out
 from hfal.errors import count
 
 if TYPE_CHECKING:
+    from hfal.labeling.desk import Desk
     from hfal.labeling.importing import Taken
 
 Run = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
@@ -36,12 +37,10 @@ LOOP = "HFAL_LOOP"
 def label(folder: Run, host: Host = "127.0.0.1", port: Port = None, browser: Browser = False) -> None:
     """Label the round that waits, on a page in the browser. HFAL_PASSWORD asks everybody for it."""
     from hfal.labeling.desk import Desk
-    from hfal.labeling.page import serve
 
     desk = Desk(folder)
     try:
-        address = serve(desk, host=host, port=port, password=_password(), figures=_figures(folder), browser=browser)
-        _tell_address(address)
+        _serve(desk, host, port, browser)
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
@@ -60,7 +59,7 @@ def loop(
 ) -> None:
     """Go on by itself when labels are in; with --label, beside the page, until the budget is spent."""
     from hfal.labeling.desk import Desk
-    from hfal.labeling.page import check_host, serve
+    from hfal.labeling.page import check_host
     from hfal.report.view import open_run
 
     check_host(host, _password())
@@ -72,10 +71,7 @@ def loop(
         while child.poll() is None:
             if label and desk is None and _waits(folder):
                 desk = Desk(folder)
-                address = serve(
-                    desk, host=host, port=port, password=_password(), figures=_figures(folder), browser=browser
-                )
-                _tell_address(address)
+                _serve(desk, host, port, browser)
             time.sleep(0.2)
     except KeyboardInterrupt:
         err.print("Stopped. Every label is on disk: run the same command to go on.")
@@ -100,7 +96,12 @@ def _password() -> str | None:
     return os.environ.get(PASSWORD) or None
 
 
-def _tell_address(address: str) -> None:
+def _serve(desk: Desk, host: str, port: int | None, browser: bool) -> None:
+    """Serve the page of a desk, and say where."""
+    from hfal.labeling.page import serve
+
+    figures = _figures(desk.folder)
+    address = serve(desk, host=host, port=port, password=_password(), figures=figures, browser=browser)
     locked = "with the password" if _password() else "this machine only"
     out.print(f"Label here ({locked}): [bold]{escape(address)}[/]   ctrl-C stops; every label is on disk at once.")
 

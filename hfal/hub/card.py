@@ -38,6 +38,7 @@ def card(run: RunView, name: str, licence: str | None, numbers: list[int], label
     """
     config = shared_config(run)
     curve = run.curve(run.metrics[0]) if run.metrics else None
+    drawn = curve is not None and len(curve.cost) > 1
     environment = Environment(loader=PackageLoader("hfal.hub"), autoescape=False, undefined=StrictUndefined)
     environment.filters |= {"plain": plain, "title": title_of}
     done = [r for r in run.rounds if r.number in numbers]
@@ -50,16 +51,15 @@ def card(run: RunView, name: str, licence: str | None, numbers: list[int], label
         rounds=done,
         metrics=run.metrics[:3],
         waiting=len(run.rounds) if len(run.rounds) in numbers else None,
-        unit=run.budget.unit,
         budget=str(run.budget),
         agreement=agreement_sentence(agreement_of(run)),
         saving=saving_line(done[-1].saving, run.budget.unit) if done else "",
         licence=licence,
-        curve=CURVE if curve is not None and len(curve.cost) > 1 else None,
+        curve=CURVE if drawn else None,
         last=done[-1] if done else None,
     )
     files = {"README.md": text.encode()}
-    if curve is not None and len(curve.cost) > 1:
+    if curve is not None and drawn:
         buffer = io.BytesIO()
         lines = [Line(run.strategy, [curve], run.interval(run.metrics[0]))]
         draw_curves({run.metrics[0]: lines}, run.budget.unit).savefig(buffer, format="png", dpi=110, metadata={})

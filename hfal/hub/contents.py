@@ -24,11 +24,6 @@ MIRROR = "run"
 PACKAGES = ("hfal", "torch", "transformers", "datasets", "accelerate")
 
 
-def round_folder(number: int) -> str:
-    """Where a round's splits are."""
-    return f"rounds/{number:04d}"
-
-
 def config_name(number: int) -> str:
     """A round, as `load_dataset` is asked for it."""
     return f"round_{number:04d}"
@@ -36,7 +31,7 @@ def config_name(number: int) -> str:
 
 def split_path(number: int, split: str) -> str:
     """The file of a split, as `datasets` names them."""
-    return f"{round_folder(number)}/{split}-00000-of-00001.parquet"
+    return f"rounds/{number:04d}/{split}-00000-of-00001.parquet"
 
 
 def label_feature(run: RunView) -> Any:

@@ -119,10 +119,8 @@ class Repo:
         return str(made.oid)
 
     def tag(self, name: str, revision: str) -> None:
-        """Give a commit a name."""
-        self.again(
-            lambda: self.api.create_tag(self.name, tag=name, revision=revision, repo_type="dataset", exist_ok=True)
-        )
+        """Give a commit a name, where it does not have it."""
+        self.api.create_tag(self.name, tag=name, revision=revision, repo_type="dataset", exist_ok=True)
 
     def again(self, work: Callable[[], T]) -> T:
         """Do what may be done twice, again while the Hub stumbles.

@@ -134,9 +134,7 @@ def _try_push(repo: Repo, run: RunView, number: int, licence: str | None) -> boo
         _check_same(repo, run, number, ours, theirs)
         if ours["labels"] is None or theirs["labels"] == ours["labels"]:
             if theirs["labels"] is not None and tag_of(number) not in state.tags:  # that is where an earlier push ended
-                repo.api.create_tag(
-                    repo.name, tag=tag_of(number), revision=state.head, repo_type="dataset", exist_ok=True
-                )
+                repo.tag(tag_of(number), state.head)
             return False
         _check_pulled(repo, run, number, state)
     rounds = state.rounds | {str(number): ours}
@@ -144,7 +142,7 @@ def _try_push(repo: Repo, run: RunView, number: int, licence: str | None) -> boo
     message = f"Round {number}: " + ("labelled" if ours["labels"] else f"{len(queried(run, number))} rows to label")
     head = repo.commit(files, message, state.head)
     if ours["labels"] is not None:
-        repo.api.create_tag(repo.name, tag=tag_of(number), revision=head, repo_type="dataset", exist_ok=True)
+        repo.tag(tag_of(number), head)
     return True
 
 

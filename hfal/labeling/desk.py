@@ -229,7 +229,8 @@ class Desk:
 
     def _view(self, name: str) -> dict[str, Any]:
         """A row as the page shows it. Plain text only."""
-        row, work = self.gold.rows.get(name) or self.work.rows[name], self.work
+        row, work = self._row(name), self.work
+        assert row is not None
         found: dict[str, Any] = {"id": name, "why": self._why(row)}
         suggestion = work.suggestion(row)
         found["suggestion"] = None if suggestion is None else self._shown(name, suggestion)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hfal.labeling.work import Row, Work
 from hfal.tasks.schemes import OUTSIDE, spans, tags_of
-from hfal.tasks.words import word_bounds
+from hfal.tasks.words import joined
 
 WordSpan = tuple[int, int, str]
 """The first word, the one after the last, and what they are."""
@@ -15,13 +15,7 @@ WordSpan = tuple[int, int, str]
 def text_and_bounds(work: Work, row: Row) -> tuple[str, list[tuple[int, int]]]:
     """A row of words as one text, and where its words are in it."""
     (column,) = work.task.inputs
-    if isinstance(row[column], str):
-        return row[column], word_bounds(row[column])
-    bounds, at = [], 0
-    for word in row[column]:
-        bounds.append((at, at + len(word)))
-        at += len(word) + 1
-    return " ".join(row[column]), bounds
+    return joined(row[column])
 
 
 def entities(work: Work, label: list[str]) -> list[WordSpan]:

@@ -9,7 +9,7 @@ from hfal.report.figures import COLORS
 from hfal.report.view import RunView
 from hfal.tasks.schemes import spans
 from hfal.tasks.tokens import TokenClassification
-from hfal.tasks.words import word_bounds
+from hfal.tasks.words import joined
 
 LONGEST = 1500
 """Characters of a row that are shown."""
@@ -52,7 +52,7 @@ def marked(run: RunView, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _segments(words: str | Sequence[str], tags: Sequence[str] | None, entities: bool) -> list[Segment]:
-    text, bounds = _text(words)
+    text, bounds = joined(words)
     found = spans(tags or []) if entities else [(at, at + 1, tag) for at, tag in enumerate(tags or [])]
     pieces: list[Segment] = []
     at = 0
@@ -64,14 +64,3 @@ def _segments(words: str | Sequence[str], tags: Sequence[str] | None, entities: 
         at = stop
     rest = text[at : max(at, LONGEST)]
     return [*pieces, (rest + (" …" if at + len(rest) < len(text) else ""), None)]
-
-
-def _text(words: str | Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
-    """A row as text, and where its words are in it."""
-    if isinstance(words, str):
-        return words, word_bounds(words)
-    bounds, at = [], 0
-    for word in words:
-        bounds.append((at, at + len(word)))
-        at += len(word) + 1
-    return " ".join(words), bounds

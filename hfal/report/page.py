@@ -22,7 +22,7 @@ from hfal.report.figures import Line, as_svg, draw_balance, draw_curves, saver, 
 from hfal.report.sentences import agreement_sentence, saving_line
 from hfal.report.together import agreement_of
 from hfal.report.view import RunView, open_run
-from hfal.rounds import ON_POOL, Round
+from hfal.rounds import Round
 
 PACKAGES = ("hfal", "torch", "transformers", "datasets", "accelerate", "numpy", "scikit-learn")
 MAX_BALANCE_CLASSES = 12
@@ -113,7 +113,7 @@ def _render(runs: Sequence[RunView], lines: dict[str, list[Line]], curve_svg: st
         seeds=max(len(line.curves) for line in lines[metric]),
         per_class=None if single is None else single.rounds[-1].metrics.get("per_class", {}),
         audits=[] if single is None else [r for r in single.rounds if r.audit],
-        estimated=runs[0].metrics[0].startswith(ON_POOL),
+        estimated=runs[0].interval(runs[0].metrics[0]) is not None,
         saving="" if single is None else saving_line(single.rounds[-1].saving, single.budget.unit),
         agreement="" if single is None else agreement_sentence(agreement_of(single)),
         balance=None if single is None else _balance(single),

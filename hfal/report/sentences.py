@@ -47,8 +47,8 @@ def saving_line(saving: Mapping[str, Any], unit: str) -> str:
     return f"about {_amount(value, unit)} saved against chance, {interval}"
 
 
-def _amount(value: float | None, unit: str) -> str:
-    return in_words(round(value or 0.0), unit)
+def _amount(value: float, unit: str) -> str:
+    return in_words(round(value), unit)
 
 
 def agreement_sentence(found: Mapping[str, Any]) -> str:

@@ -78,3 +78,14 @@ def _fields(entity: Any, what: str) -> tuple[int, int, str]:
     if not (isinstance(start, int) and isinstance(end, int)):
         raise HfalError(f"{what}: start and end must be whole numbers, got {start!r} and {end!r}")
     return start, end, str(entity["label"])
+
+
+def joined(words: str | Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
+    """A text, or words joined by blanks, and where its words are in it."""
+    if isinstance(words, str):
+        return words, word_bounds(words)
+    bounds, at = [], 0
+    for word in words:
+        bounds.append((at, at + len(word)))
+        at += len(word) + 1
+    return " ".join(words), bounds
