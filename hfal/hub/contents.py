@@ -48,25 +48,21 @@ def _feature(kind: pa.DataType) -> Any:
     return Features.from_arrow_schema(pa.schema([("x", kind)]))["x"]
 
 
-def _encoded(run: RunView, label: Any) -> Any:
-    names = {name: index for index, name in enumerate(run.pool["label_names"])}
-    return [names[one] for one in label] if isinstance(label, list) else names[label]
-
-
 def queried(run: RunView, number: int) -> Dataset:
     """The rows of a round as people are asked: what the model says of audited rows is left out."""
-    rows = _asked(run, number)
+    table = _asked(run, number)
+    rows = [{**row, "round": number} for row in table.to_pylist()]
     for row in rows:
         if row["audit"]:
             row["predicted"] = row["probability"] = None
-    return _dataset(rows, _features(run, number))
+    return _dataset(rows, _features(run, table.schema))
 
 
 def labeled(run: RunView, number: int) -> Dataset:
     """The labels of a round that hold now, corrections of later rounds included; skipped rows are left out."""
-    known = current_labels(run)
+    known, table = current_labels(run), _asked(run, number)
     rows = []
-    for row in _asked(run, number):
+    for row in table.to_pylist():
         said = known.get(row["id"])
         if said is None or said["label"] is None:
             continue
@@ -74,9 +70,9 @@ def labeled(run: RunView, number: int) -> Dataset:
             {**answer, "label": json.dumps(answer["label"], ensure_ascii=False)} for answer in said["answers"] or []
         ]
         rows.append(
-            {**row, **{key: said[key] for key in _SAID}, "label": _encoded(run, said["label"]), "answers": answers}
+            {**row, **{key: said[key] for key in _SAID}, "label": said["label"], "round": number, "answers": answers}
         )
-    return _dataset(rows, _features(run, number))
+    return _dataset(rows, _features(run, table.schema))
 
 
 _SAID = {
@@ -88,18 +84,16 @@ _SAID = {
 }
 
 
-def _asked(run: RunView, number: int) -> list[dict[str, Any]]:
+def _asked(run: RunView, number: int) -> pa.Table:
     table = run.ledger.selection(number)
     assert table is not None
-    return [{**row, "round": number} for row in table.to_pylist()]
+    return table
 
 
-def _features(run: RunView, number: int) -> Features:
+def _features(run: RunView, schema: pa.Schema) -> Features:
     """The columns of a split: the same in both of a round and in all rounds, as `datasets` wants them."""
-    table = run.ledger.selection(number)
-    assert table is not None
-    inputs = {name: _feature(table.schema.field(name).type) for name in run.pool["inputs"]}
-    asked = {name: _feature(table.schema.field(name).type) for name in _ASKED}
+    inputs = {name: _feature(schema.field(name).type) for name in run.pool["inputs"]}
+    asked = {name: _feature(schema.field(name).type) for name in _ASKED}
     answer = {**_SAID, "label": Value("string"), "skipped": Value("bool")}
     about = {"round": Value("int32"), **asked, **_SAID, "answers": List(answer)}
     return Features({"id": Value("string"), **inputs, "label": label_feature(run), **about})
@@ -126,13 +120,8 @@ def current_labels(run: RunView) -> dict[str, dict[str, Any]]:
 def as_parquet(rows: Dataset) -> bytes:
     """The rows as Parquet, features included."""
     buffer = io.BytesIO()
-    pq.write_table(_with_features(rows), buffer)
+    pq.write_table(rows.data.table.replace_schema_metadata(rows.features.arrow_schema.metadata), buffer)
     return buffer.getvalue()
-
-
-def _with_features(rows: Dataset) -> pa.Table:
-    table = rows.data.table if rows._indices is None else rows.flatten_indices().data.table
-    return table.cast(rows.features.arrow_schema).replace_schema_metadata(rows.features.arrow_schema.metadata)
 
 
 def digest(*parts: object) -> str:
@@ -142,9 +131,7 @@ def digest(*parts: object) -> str:
 
 def selection_digest(run: RunView, number: int) -> str:
     """Of the rows of a round in order."""
-    table = run.ledger.selection(number)
-    assert table is not None
-    return digest(table["id"].to_pylist(), run.pool.get("fingerprint"))
+    return digest(_asked(run, number)["id"].to_pylist(), run.pool.get("fingerprint"))
 
 
 def labels_digest(run: RunView, number: int) -> str | None:

@@ -139,7 +139,7 @@ def _try_push(repo: Repo, run: RunView, number: int, licence: str | None) -> boo
         _check_pulled(repo, run, number, state)
     rounds = state.rounds | {str(number): ours}
     files = _files(run, number, licence, rounds, repo.name, state.files)
-    message = f"Round {number}: " + ("labelled" if ours["labels"] else f"{len(queried(run, number))} rows to label")
+    message = f"Round {number}: " + ("labelled" if ours["labels"] else f"{len(run.asked(number))} rows to label")
     head = repo.commit(files, message, state.head)
     if ours["labels"] is not None:
         repo.tag(tag_of(number), head)
