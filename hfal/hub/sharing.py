@@ -177,17 +177,24 @@ def _check_pulled(repo: Repo, run: RunView, number: int, state: State) -> None:
 def _files(
     run: RunView, number: int, licence: str | None, rounds: dict[str, Any], name: str, there: frozenset[str]
 ) -> dict[str, bytes]:
-    """All that a round's commit holds. Rows of earlier rounds whose labels were corrected go with it."""
+    """All that a round's commit holds: of earlier rounds the labels that came corrected with it."""
     known = [int(n) for n in rounds]
     files = {split_path(number, "queried"): as_parquet(queried(run, number))}
-    for n in known:
-        if labels_digest(run, n) is not None and len(rows := labeled(run, n)):
+    for n in _labelled_by(run, number):
+        if len(rows := labeled(run, n)):
             files[split_path(n, "labeled")] = as_parquet(rows)
     files |= mirror(run, number)
     text = json.dumps(provenance(run, licence, rounds), indent=2, ensure_ascii=False, default=str) + "\n"
     files[PROVENANCE] = text.encode()
     labelled = [n for n in sorted(known) if split_path(n, "labeled") in there | files.keys()]
     return files | card(run, name, licence, sorted(known), labelled)
+
+
+def _labelled_by(run: RunView, number: int) -> list[int]:
+    """The rounds whose rows have labels in a round's `labels.parquet`: that round, and those that it corrects."""
+    table = None if labels_digest(run, number) is None else run.ledger.labels(number)
+    ids = set() if table is None else set(table["id"].to_pylist())
+    return [n for n in range(number + 1) if any(row["id"] in ids for row in run.asked(n))]
 
 
 def _labeled_split(repo: Repo, number: int, state: State) -> Dataset | None:

@@ -193,6 +193,31 @@ Dataset.from_list(rows, features=features).push_to_hub("{NAME}", "round_0002", s
     assert labels == ["bob"] * 12
 
 
+def test_a_correction_reaches_the_round_that_it_corrects(hub, shared):
+    folder = shared()
+    push(folder, NAME, licence="mit", ask=yes)
+    before = hub.repos[NAME].head.files
+    row = next(row for row in rows_of_round(folder, 0) if not row["audit"])
+    wrong = "bad" if truth_of("text")[row["text"]] != "bad" else "good"
+    path = folder.parent / "fix.jsonl"
+    path.write_text(json.dumps({"id": row["id"], "label": wrong, "annotator": "ann"}) + "\n")
+    hfal("import", folder, path)
+    label_round(folder)
+    go_on(folder)
+    assert push(folder, ask=yes).new == [2]
+    after = hub.repos[NAME].head.files
+    changed = {path for path in after if path.startswith("rounds/") and after[path] != before.get(path)}
+    assert changed == {f"rounds/{n}/labeled-00000-of-00001.parquet" for n in ("0000", "0002")}
+    labels = load(
+        f'(lambda d: dict(zip(d["id"], d["label"])))(load_dataset("{NAME}", "round_0000", split="labeled")[:])'
+    )
+    assert NAMES[labels[row["id"]]] == wrong
+
+
+def rows_of_round(folder, number):
+    return list(open_work(folder, number).rows.values())
+
+
 def others_push(hub, rows, path="rounds/0002/labeled.jsonl"):
     content = "".join(json.dumps(row) + "\n" for row in rows).encode()
     HfApi(token=TOKEN).create_commit(
