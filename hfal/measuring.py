@@ -65,7 +65,7 @@ def figures(
         saving = saved(learner, pool, at_random, spending.given, spending.spent, spending.each, generator)
     return {
         "audit": audited(pool, rows, seen),
-        "stopping": stability([before[x] for x in both], [predicted[x] for x in both]) if both else {},
+        "stopping": stability([before[x] for x in both], [predicted[x] for x in both], task) if both else {},
         "saving": saving,
     }
 

@@ -3,6 +3,7 @@
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
+from hfal import TextClassification, TokenClassification
 from hfal.evaluation.stopping import advice, stability
 from hfal.rounds import Round
 
@@ -16,14 +17,17 @@ def rounds(*stopping, **audit):
 
 def test_kappa_and_changed_are_those_of_the_literature():
     before, now = [0, 1, 2, 1, 0, 2, 1, 1], [0, 1, 2, 2, 0, 2, 1, 0]
-    found = stability(before, now)
+    found = stability(before, now, TextClassification(label_names=["a", "b", "c"]))
     assert found == {"kappa": pytest.approx(cohen_kappa_score(before, now)), "changed": 0.25}
 
 
 def test_words_and_several_labels_are_compared_one_by_one():
-    assert stability([[0, 1], [1]], [[0, 2], [1]])["changed"] == pytest.approx(1 / 3)
-    assert stability([[0], [1, 2]], [[0, 1], [1, 2]])["changed"] == pytest.approx(1 / 6), "of six yes or no"
-    assert stability([1, 1], [1, 1]) == {"kappa": 1.0, "changed": 0.0}
+    words = TokenClassification(label_names=["O", "B-a", "B-b"], scheme="BIO")
+    several = TextClassification(label_names=["a", "b", "c"], multi_label=True)
+    assert stability([[0, 1], [1]], [[0, 2], [1]], words)["changed"] == pytest.approx(1 / 3)
+    assert stability([[0], [1, 2]], [[0, 1], [1, 2]], several)["changed"] == pytest.approx(1 / 6), "of six yes or no"
+    assert stability([[0]], [[1]], several)["changed"] == pytest.approx(2 / 3), "as many labels are not the same ones"
+    assert stability([1, 1], [1, 1], TextClassification(label_names=["a", "b"])) == {"kappa": 1.0, "changed": 0.0}
 
 
 def test_three_stable_rounds_are_needed():

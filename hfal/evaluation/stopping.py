@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
+from hfal.agreement import units
 from hfal.rounds import Round
+from hfal.tasks.base import Task
 
 STABLE = 0.99
 """Agreement of successive models from which on they count as the same (Bloodgood and Vijay-Shanker 2009, sec. 3)."""
@@ -14,30 +15,23 @@ WINDOW = 3
 """Comparisons in a row that must say so."""
 
 
-def stability(before: Sequence[Any], now: Sequence[Any]) -> dict[str, float]:
+def stability(before: Sequence[Any], now: Sequence[Any], task: Task) -> dict[str, float]:
     """How alike two models are on the same rows, none of which they were trained on.
 
     Args:
-        before: encoded predictions of the earlier model: a label, several, or a tag for each word.
+        before: encoded predictions of the earlier model.
         now: of the later one.
+        task: says what in a label can differ (`hfal.agreement.units`).
 
     Returns:
         `kappa` (Cohen) and `changed`, the share of labels that are others now: the score cannot have moved by more.
     """
     from sklearn.metrics import cohen_kappa_score
 
-    if before and isinstance(before[0], list) and any(len(a) != len(b) for a, b in zip(before, now, strict=True)):
-        classes = sorted({one for label in (*before, *now) for one in label})  # several labels: a yes or no for each
-        before, now = ([[one in label for one in classes] for label in labels] for labels in (before, now))
-    one, other = _flat(before), _flat(now)
+    one, other = ([unit for label in labels for unit in units(task, task.decode(label))] for labels in (before, now))
     changed = sum(a != b for a, b in zip(one, other, strict=True)) / max(1, len(one))
     kappa = 1.0 if len({*one, *other}) < 2 else float(cohen_kappa_score(one, other))
     return {"kappa": kappa, "changed": changed}
-
-
-def _flat(labels: Sequence[Any]) -> list[str]:
-    nested = [label if isinstance(label, list) else [label] for label in labels]
-    return [str(one) for one in chain.from_iterable(nested)]
 
 
 def advice(rounds: Sequence[Round], target: float | None, gain: float) -> list[str]:
