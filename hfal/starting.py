@@ -26,36 +26,12 @@ DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
 TEMPLATE = """\
 # Written by `hfal init`. Run it with: hfal run {path}
-# Every key is explained in docs/configuration.md.
-
-output_dir: {output_dir}  # the run folder: rounds, model, report
-seed: 0  # of every chance; the same seed gives the same run
-
-# The rows to choose from, and rows that are only measured on. Drawn from one source they never overlap.
-pool: {{source: {source}{skip}}}
-test: {{source: {source}, rows: {test_rows}{skip}}}
-
-{task}
-
-# frozen_head: embeddings once, then seconds a round. fine_tune: the whole model in each round.
-learner: {{type: frozen_head, model: {model}}}
-
-strategy: {strategy}  # `hfal strategies` lists what there is
-oracle: simulated  # the labels that the data has: active learning in retrospect
-baseline: random  # the same budget by chance beside it
-
-budget: {{{unit}: {budget}}}  # {unit} that may be labelled in all
-batch: {{{unit}: {batch}}}  # {unit} in each round
-"""
-
-PEOPLE_TEMPLATE = """\
-# Written by `hfal init`. Run it with: hfal run {path}
-# Every key is explained in docs/configuration.md, labelling in docs/people.md.
+# Every key is explained in docs/configuration.md{more}.
 
 output_dir: {output_dir}  # the run folder: rounds, labels, model, report
 seed: 0  # of every chance; the same seed gives the same run
 
-pool: {{source: {source}{skip}}}  # the rows to choose from
+{rows}
 
 {task}
 
@@ -63,13 +39,31 @@ pool: {{source: {source}{skip}}}  # the rows to choose from
 learner: {{type: frozen_head, model: {model}}}
 
 strategy: {strategy}  # `hfal strategies` lists what there is
-oracle: people  # each round waits for labels: hfal label, hfal push, or hfal export
-people: {{overlap: 1, suggest: true}}  # overlap: how many people answer each row
-audit: 0.1  # share of a batch drawn by chance: tells how good the model is, without a test set
+{labels}
 
 budget: {{{unit}: {budget}}}  # {unit} that may be labelled in all; may be raised later
 batch: {{{unit}: {batch}}}  # {unit} in each round
 """
+
+WITH_LABELS = {
+    "more": "",
+    "rows": """\
+# The rows to choose from, and rows that are only measured on. Drawn from one source they never overlap.
+pool: {{source: {source}{skip}}}
+test: {{source: {source}, rows: {test_rows}{skip}}}""",
+    "labels": """\
+oracle: simulated  # the labels that the data has: active learning in retrospect
+baseline: random  # the same budget by chance beside it""",
+}
+
+FOR_PEOPLE = {
+    "more": ", labelling in docs/people.md",
+    "rows": "pool: {{source: {source}{skip}}}  # the rows to choose from",
+    "labels": """\
+oracle: people  # each round waits for labels: hfal label, hfal push, or hfal export
+people: {{overlap: 1, suggest: true}}  # overlap: how many people answer each row
+audit: 0.1  # share of a batch drawn by chance: tells how good the model is, without a test set""",
+}
 
 ASKED_TEXTS = """\
 task:
@@ -144,19 +138,21 @@ def write_config(
     batch = max(1, min(50, (distinct - test_rows) // 20))
     if task.per_word:  # what so many rows hold, in round numbers
         batch = max(10, 10 * round(batch * float(pool.lengths(pool.unlabeled).mean()) / 10))
-    content = (PEOPLE_TEMPLATE if label is None else TEMPLATE).format(
-        path=path,
-        output_dir=f"runs/{_stem(source)}",
-        source=_quote(source),
-        skip=", skip_empty: true" if len(kept) < len(rows) else "",
-        test_rows=test_rows,
-        task=section,
-        model=_quote(model),
-        strategy=task.default_strategy,
-        unit="words" if task.per_word else "rows",
-        budget=batch * 11,
-        batch=batch,
-    )
+    values = {
+        "path": path,
+        "output_dir": f"runs/{_stem(source)}",
+        "source": _quote(source),
+        "skip": ", skip_empty: true" if len(kept) < len(rows) else "",
+        "test_rows": test_rows,
+        "task": section,
+        "model": _quote(model),
+        "strategy": task.default_strategy,
+        "unit": "words" if task.per_word else "rows",
+        "budget": batch * 11,
+        "batch": batch,
+    }
+    parts = FOR_PEOPLE if label is None else WITH_LABELS
+    content = TEMPLATE.format(**values, **{name: part.format(**values) for name, part in parts.items()})
     check_config(yaml.safe_load(content), str(path))
     write_text(path, content)
 
