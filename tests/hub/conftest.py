@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from hfal.labeling import open_work
 from hfal.labeling.importing import import_file
 from hfal.running import run_config
 from tests.hub.server import TOKEN, Hub, running
-from tests.labeling.conftest import rows_of, text_of, truth_of, write_project
+from tests.labeling.conftest import answer_all, write_project
 
 
 @pytest.fixture
@@ -48,11 +47,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
 
 def label_round(folder: Path, kind: str = "text", who: str = "ann") -> None:
     """Answer the round that waits as someone who knows the truth."""
-    truth = truth_of(kind)
-    lines = [{"id": row["id"], "label": truth[text_of(row)], "annotator": who} for row in rows_of(folder)]
-    path = folder.parent / f"{folder.name}-labels.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    import_file(folder, path)
+    import_file(folder, answer_all(folder, kind, who))
 
 
 def go_on(folder: Path) -> None:

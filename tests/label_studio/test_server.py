@@ -11,7 +11,7 @@ from hfal.labeling.importing import import_file
 from hfal.labeling.words import entities, text_and_bounds
 from hfal.running import run_config
 from tests.label_studio.server import program, running
-from tests.labeling.conftest import made, rows_of, text_of, truth_of, waiting  # noqa: F401 - fixtures
+from tests.labeling.conftest import answer_all, made, text_of, truth_of, waiting  # noqa: F401 - fixtures
 from tests.labeling.test_desk import label_all
 from tests.test_cli import hfal
 
@@ -33,9 +33,7 @@ def studio(tmp_path_factory):
 
 def second_round(folder, kind):
     """A round with suggestions: the first is labelled as the truth has it."""
-    truth, path = truth_of(kind), folder.parent / "first.jsonl"
-    path.write_text("".join(json.dumps({"id": r["id"], "label": truth[text_of(r)]}) + "\n" for r in rows_of(folder)))
-    import_file(folder, path)
+    import_file(folder, answer_all(folder, kind))
     run_config(load_config(folder), lambda part, done: None)
 
 

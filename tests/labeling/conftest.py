@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -90,3 +91,14 @@ def text_of(row: dict[str, Any]) -> str:
 def rows_of(folder: Path) -> list[dict[str, Any]]:
     """The rows that wait, in order of choice."""
     return list(open_work(folder).rows.values())
+
+
+def answer_all(folder: Path, kind: str = "text", who: str = "ann", rows: list[dict[str, Any]] | None = None) -> Path:
+    """What people who know the truth would say of the rows that wait (or of these), in a file."""
+    truth, path = truth_of(kind), folder.parent / "labels.jsonl"
+    lines = [
+        {"id": row["id"], "label": truth[text_of(row)], "annotator": who, "seconds": 2.5}
+        for row in (rows_of(folder) if rows is None else rows)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path

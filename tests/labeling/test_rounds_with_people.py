@@ -12,20 +12,8 @@ from hfal.answers import Answer, Answers, now
 from hfal.labeling import open_work
 from hfal.report.view import open_run
 from tests.conftest import make_rows, make_tagged
-from tests.labeling.conftest import rows_of, text_of, truth_of, write_project
+from tests.labeling.conftest import answer_all, rows_of, truth_of, write_project
 from tests.test_cli import hfal, selections
-
-
-def answer_all(folder, kind="text", who="ann", rows=None):
-    """What people who know the truth would say, in a file."""
-    truth = truth_of(kind)
-    path = folder.parent / "labels.jsonl"
-    lines = [
-        {"id": row["id"], "label": truth[text_of(row)], "annotator": who, "seconds": 2.5}
-        for row in (rows_of(folder) if rows is None else rows)
-    ]
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -33,8 +33,9 @@ from hfal.labeling.desk import Desk
 from hfal.labeling.importing import import_file
 from hfal.running import run_config
 from tests.conftest import save_tiny_model
+from tests.hub.conftest import go_on, label_round
 from tests.hub.server import TOKEN
-from tests.labeling.conftest import rows_of, truth_of, write_project
+from tests.labeling.conftest import answer_all, truth_of, write_project
 from tests.test_cli import selections
 
 NAME = "team/run"
@@ -49,21 +50,9 @@ class Scene:
         model = str(save_tiny_model(base / "tiny"))
         run_config(load_config(write_project(base, model, "text", {})), lambda part, done: None)
         self.template = base / "run"
-        self.label(self.template)
+        label_round(self.template)
         go_on(self.template)
         self.copies = 0
-
-    def label(self, folder: Path, who: str = "ann") -> Path:
-        """A file with the labels of the round that waits, imported."""
-        path = self.file(folder, who)
-        import_file(folder, path)
-        return path
-
-    def file(self, folder: Path, who: str = "ann") -> Path:
-        lines = [{"id": row["id"], "label": self.truth[row["text"]], "annotator": who} for row in rows_of(folder)]
-        path = folder.with_suffix(".jsonl")
-        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        return path
 
     def copy(self) -> Path:
         self.copies += 1
@@ -73,11 +62,6 @@ class Scene:
 
     def drop(self, folder: Path) -> None:
         shutil.rmtree(folder)
-        folder.with_suffix(".jsonl").unlink(missing_ok=True)
-
-
-def go_on(folder: Path) -> None:
-    run_config(load_config(folder), lambda part, done: None)
 
 
 MIDDLE: list[bool] = []
@@ -125,13 +109,13 @@ def lines_of(folder: Path) -> list[dict[str, Any]]:
 def kill_run(scene: Scene, after: float) -> None:
     """`hfal run` over a labelled round: afterwards the same rounds with the same picks."""
     folder = scene.copy()
-    scene.label(folder)
+    label_round(folder)
     killed(lambda tell: go_on(folder), after)
     go_on(folder)
     reference = scene.base / "reference"
     if not reference.exists():
         shutil.copytree(scene.template, reference)
-        scene.label(reference)
+        label_round(reference)
         go_on(reference)
     assert selections(folder) == selections(reference), "other picks"
     for number in (0, 1):
@@ -176,7 +160,7 @@ def kill_page(scene: Scene, after: float) -> None:
 def kill_import(scene: Scene, after: float) -> None:
     """All of a file or nothing; the same file again makes it whole."""
     folder = scene.copy()
-    path = scene.file(folder, "bob")
+    path = answer_all(folder, who="bob")
     killed(lambda tell: import_file(folder, path) and None, after)
     found = [line for line in lines_of(folder) if line["annotator"] == "bob"]
     assert len(found) in (0, 12), "half a file"
@@ -210,7 +194,7 @@ def kill_pull(scene: Scene, after: float) -> None:
 
     folder, name = scene.copy(), f"team/pull{scene.copies}"
     share(folder, name)
-    lines = scene.file(folder, "eve").read_bytes()
+    lines = answer_all(folder, who="eve").read_bytes()
     operation = CommitOperationAdd("rounds/0001/labeled.jsonl", lines)
     HfApi().create_commit(name, [operation], commit_message="labels", repo_type="dataset")
     killed(lambda tell: pull(folder) and None, after)
