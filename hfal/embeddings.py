@@ -22,6 +22,7 @@ from hfal.files import write_file
 from hfal.frozen import FrozenHeadModel
 from hfal.functional import Ragged
 from hfal.inference import Outputs, run_pass, token_budget
+from hfal.looks import layer_states
 from hfal.pool import content_keys
 from hfal.tasks.base import Task
 from hfal.tokens import KeyIndex, TokenCache, offsets_of, taken
@@ -52,10 +53,14 @@ class EmbeddingStore:
         tokens: tokenizes, and says with what.
         task: says what a row's content is, and whether words are embedded.
         folder: keeps one sub-folder per encoder and tokenizer.
+        layers: the states of all layers end to end, in place of the last one's.
     """
 
-    def __init__(self, model: FrozenHeadModel, tokens: TokenCache, task: Task, folder: Path | None) -> None:
+    def __init__(
+        self, model: FrozenHeadModel, tokens: TokenCache, task: Task, folder: Path | None, *, layers: bool = False
+    ) -> None:
         self.model = model
+        self.layers = layers
         self.tokens = tokens
         self.task = task
         self.folder = None if folder is None else folder / "embeddings" / self._fingerprint()
@@ -81,13 +86,16 @@ class EmbeddingStore:
         }
         if self.task.per_word:
             settings["words"] = True
+        if self.layers:
+            settings["layers"] = True
         digest.update(json.dumps(settings, sort_keys=True).encode())
         return digest.hexdigest()
 
     @property
     def dimensions(self) -> int:
         """D."""
-        return int(self.model.encoder.config.hidden_size)
+        config = self.model.encoder.config
+        return int(config.hidden_size) * (config.num_hidden_layers + 1 if self.layers else 1)
 
     def slots(self, rows: Dataset) -> NDArray[np.int64]:
         """Where the embeddings of these rows are kept; those that are missing are computed first."""
@@ -131,11 +139,13 @@ class EmbeddingStore:
     def _embed(self, rows: Dataset, description: str) -> Shard:
         device = state().device
         model = self.model.to(device)
-        budget = token_budget(self.dimensions, device)
+        budget = token_budget(int(model.encoder.config.hidden_size), device)
 
         @torch.inference_mode()
         def forward(batch: dict[str, Tensor]) -> Outputs:
             inputs = model_inputs(batch)
+            if self.layers:
+                return {"embeddings": layer_states(model, inputs).flatten(1)}
             if not self.task.per_word:
                 return {"embeddings": model.embed(**inputs)}
             found = [model.embed(**part) for part in slices(inputs, budget)]

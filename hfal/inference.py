@@ -22,7 +22,7 @@ from hfal.alignment import WordTokens
 from hfal.compute import is_main, state, sum_over_processes
 from hfal.errors import HfalError
 from hfal.functional import Ragged
-from hfal.signals import Needs, Reducer, Signals
+from hfal.signals import LOOKS, Needs, Reducer, Signals
 from hfal.tasks.base import Task
 from hfal.tokens import Tokens, offsets_of, taken
 
@@ -226,7 +226,9 @@ def as_signals(outputs: Outputs, task: Task) -> Signals:
     """Outputs of a pass as `Signals`, with row numbers 0 … N-1."""
     rows = len(next(iter(outputs.values()))) if outputs else 0
     samples: Any = outputs.get("mc_logits")
-    fields: dict[str, Any] = {name: outputs.get(name) for name in ("logits", "embeddings", "features")}
+    fields: dict[str, Any] = {
+        name: outputs.get(name) for name in ("logits", "embeddings", "features", "boundary", *LOOKS)
+    }
     return Signals(
         rows=np.arange(rows, dtype=np.int64),
         mc_logits=samples.transpose(0, 1) if isinstance(samples, Tensor) else samples,

@@ -20,8 +20,10 @@ from hfal.budget import WHOLE, Budget, Cost, Costs, costs_of, in_words
 from hfal.clock import Clock
 from hfal.compute import from_main, generator_for
 from hfal.errors import HfalError, count, listing
+from hfal.kept import Kept
 from hfal.learners.base import Learner, outputs_of
 from hfal.measuring import Spending, figures
+from hfal.neighbours import Neighbours
 from hfal.oracles import Oracle, Simulated
 from hfal.people import People
 from hfal.pool import Pool, Positions, labelled
@@ -117,6 +119,7 @@ class ActiveLearner:
         self._audit.draw(pool, generator_for("reserve", seed))
         self.oracle.check(pool)
         self.ledger = Ledger(output_dir)
+        self._kept = Kept(None if output_dir is None else Path(output_dir) / "kept", seed)
         learner.bind(pool.task, seed, cache or self.ledger.cache)
         self.ledger.open(record or self._record(), self._describe_pool())
         self._trained_in: int | None = None
@@ -328,7 +331,7 @@ class ActiveLearner:
         self._ready(trained)
         positions = self.pool.canonical(self.pool.unlabeled)
         with clock("score"):
-            context = self._context(number, positions, strategy.needs)
+            context = self._context(number, positions, strategy.needs, generator_for("select", self.seed, number))
         name = self._names[id(chooser)]
         everything = self._limits(number, np.arange(len(self.pool)))
         drawn = self._audit.next(self.pool, everything)
@@ -343,7 +346,7 @@ class ActiveLearner:
         costs = self._costs(selection.rows, self.budget.unit)
         return selection_table(self.pool, selection, name, is_audited, costs, predicted)
 
-    def _context(self, number: int, positions: Positions, needs: Needs) -> Context:
+    def _context(self, number: int, positions: Positions, needs: Needs, generator: torch.Generator) -> Context:
         task = self.pool.task
         of_model = needs.of_model()
         pool = Signals(rows=positions, multi_label=task.multi_label, legal=task.legal)
@@ -364,11 +367,20 @@ class ActiveLearner:
             labels=self.pool.labels(answered),
             num_classes=len(task.names),
             round=number,
-            generator=generator_for("select", self.seed, number),
+            generator=generator,
             costs=costs,
             weights=(1 / costs).float() if self.per_cost and costs is not None else None,
             learner=self.learner,
+            look=lambda indices, wanted: self._context(number, positions[indices.numpy()], wanted, generator),
+            once=self._kept.tensor,
+            index=lambda: self._kept.neighbours(self._indexed),
         )
+
+    def _indexed(self, seed: int) -> Neighbours:
+        """The neighbours of all rows that are labelled or can be, as the model embeds them when they are asked for."""
+        rows = np.union1d(self.pool.unlabeled, self.pool.labeled)
+        found = self.learner.signals(self.pool.inputs(rows), Needs(pool=frozenset({"embeddings"})))
+        return Neighbours.build(found.get("embeddings").numpy(), rows, seed)
 
     def _take_labels(self, number: int) -> list[str]:
         """Put a round's labels into the pool; the ids that were asked for the first time."""

@@ -100,6 +100,21 @@ def _load_model(auto: Any, model: str, **arguments: Any) -> PreTrainedModel:
     return loaded.eval()
 
 
+def load_quietly(auto: Any, model: str, *, trust_remote_code: bool) -> tuple[PreTrainedModel, list[str]]:
+    """A model with the head it was saved with, and the names of weights that it was saved without."""
+    with quiet():
+        loaded, info = _load(
+            auto,
+            model,
+            "model",
+            use_safetensors=True,
+            dtype=torch.float32,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+        )
+    return loaded.eval(), sorted(info["missing_keys"])
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """What transformers says and shows while it loads and saves is not said, in every round anew."""

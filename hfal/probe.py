@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from hfal.alignment import UNSEEN, certain_outside, model_inputs, slices, unit_values
 from hfal.dropout import ConsistentDropout, dropout_on
 from hfal.errors import HfalError
-from hfal.functional import Ragged, mean_words
+from hfal.functional import Ragged, boundary_distance, mean_words
 from hfal.inference import Outputs
 from hfal.models import pool_hidden
 from hfal.signals import Needs
@@ -72,6 +72,10 @@ class Probe:
         if "features" in self.fields:
             features = found["features"]
             outputs["features"] = features if features.ndim == 2 else _last_token(features, mask)
+        if "boundary" in self.fields:
+            _, layer = last_linear(self.model, self.model.config.num_labels)
+            several = self.model.config.problem_type == "multi_label_classification"
+            outputs["boundary"] = boundary_distance(found["logits"], layer.weight, multi_label=several)
         return outputs
 
     def _look(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -13,9 +13,13 @@ from torch import Tensor
 
 from hfal.functional import Legal, Ragged
 
-FIELDS = ("logits", "embeddings", "features", "mc_logits", "lengths")
-OF_OUTPUTS = frozenset({"logits", "features", "mc_logits"})
-"""Fields that have one entry for each output of the model: a row, or a word."""
+LOOKS = ("hidden_states", "word_boundary", "word_gradients", "surprisal")
+"""Fields that need a pass of their own, some of them gradients too: to be asked of few rows, in a closer look."""
+FIELDS = ("logits", "embeddings", "features", "mc_logits", "lengths", "boundary", *LOOKS)
+OF_OUTPUTS = frozenset(
+    {"logits", "features", "mc_logits", "boundary", "word_boundary", "word_gradients", "surprisal", "hidden_states"}
+)
+"""Fields that have one entry for each output of the model, a row or a word; looks are of rows only."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,11 @@ class Signals:
         features: [N, H] the input of the last linear layer.
         mc_logits: [K, N, C] logits of K dropout samples; where words are tagged, `Ragged` with values [T, K, C].
         lengths: [N] words.
+        hidden_states: [N, L, D] the states of each layer, embeddings included, pooled over the tokens.
+        boundary: [N] distance to the nearest boundary in the space of the last layer's input.
+        word_boundary: [N] the same in the space of the word embeddings, through the whole model.
+        word_gradients: [N] the longest expected gradient of a word's embedding.
+        surprisal: [N, W] how unlikely a language model finds some of a text's first W tokens; 0 for the others.
         reduced: name -> [N] scores that were computed inside the pass.
         multi_label: the C outputs are independent yes/no decisions.
         legal: which sequences of tags are allowed, where words are tagged under a scheme.
@@ -40,6 +49,11 @@ class Signals:
     features: Tensor | None = None
     mc_logits: Tensor | Ragged | None = None
     lengths: Tensor | None = None
+    hidden_states: Tensor | None = None
+    boundary: Tensor | None = None
+    word_boundary: Tensor | None = None
+    word_gradients: Tensor | None = None
+    surprisal: Tensor | None = None
     reduced: Mapping[str, Tensor] = field(default_factory=dict)
     multi_label: bool = False
     legal: Legal | None = None
@@ -70,16 +84,9 @@ class Signals:
     def take(self, indices: Tensor) -> Signals:
         """The rows at these indices (not positions), in this order."""
         samples = self.mc_logits[:, indices] if isinstance(self.mc_logits, Tensor) else _take(self.mc_logits, indices)
-        return replace(
-            self,
-            rows=self.rows[indices.numpy()],
-            logits=_take(self.logits, indices),
-            embeddings=_take(self.embeddings, indices),
-            features=_take(self.features, indices),
-            mc_logits=samples,
-            lengths=_take(self.lengths, indices),
-            reduced={name: values[indices] for name, values in self.reduced.items()},
-        )
+        fields: dict[str, Any] = {name: _take(getattr(self, name), indices) for name in FIELDS if name != "mc_logits"}
+        reduced = {name: values[indices] for name, values in self.reduced.items()}
+        return replace(self, rows=self.rows[indices.numpy()], mc_logits=samples, reduced=reduced, **fields)
 
     def indices_of(self, rows: NDArray[np.int64]) -> Tensor:
         """Where these rows stand in the fields: [k] int64 indices."""
@@ -144,6 +151,11 @@ class Needs:
     def every_field(self) -> frozenset[str]:
         """All fields that are read."""
         return self.pool | self.labeled | self.batch
+
+    @property
+    def looks(self) -> frozenset[str]:
+        """The fields that need a pass of their own."""
+        return self.every_field & set(LOOKS)
 
     def of_model(self) -> Needs:
         """What the model must compute: everything but lengths."""

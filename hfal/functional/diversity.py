@@ -290,7 +290,7 @@ def kmeans_pick(
     for cluster in torch.argsort(counts, descending=True, stable=True)[: int((counts > 0).sum())].tolist():
         members = (assigned == cluster).nonzero().flatten()
         picks.append(int(members[top_k(-distance[members], 1, generator)]))
-    return _fill(embeddings, picks, size, generator, weights)
+    return fill(embeddings, picks, size, generator, weights)
 
 
 def _distance_to_own_centroid(embeddings: Tensor, centroids: Tensor, assigned: Tensor) -> Tensor:
@@ -301,15 +301,22 @@ def _distance_to_own_centroid(embeddings: Tensor, centroids: Tensor, assigned: T
     return distance
 
 
-def _fill(
-    embeddings: Tensor, picks: list[int], size: int, generator: torch.Generator, weights: Tensor | None
+def fill(
+    embeddings: Tensor,
+    picks: list[int],
+    size: int,
+    generator: torch.Generator,
+    weights: Tensor | None = None,
+    skip: Tensor | None = None,
 ) -> Tensor:
-    """Picks, brought to `size` with the rows farthest from them."""
+    """Picks, brought to `size` with the rows farthest from them; those to skip come last."""
     chosen = torch.tensor(picks, dtype=torch.int64)
-    if len(picks) == size:
-        return chosen
+    if len(picks) >= size:
+        return chosen[:size]
     free = torch.ones(len(embeddings), dtype=torch.bool)
     free[chosen] = False
+    if skip is not None and int(free.sum()) - len(skip) >= size - len(picks):
+        free[skip] = False
     rest = free.nonzero().flatten()
     left = None if weights is None else weights[rest]
     more = kcenter_greedy(embeddings[rest], size - len(picks), embeddings[chosen], generator, left)

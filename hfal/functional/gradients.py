@@ -5,7 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hfal.functional.checks import check_logits, check_size, check_weights, inner_products, squared_norms
+from hfal.functional.checks import (
+    check_logits,
+    check_size,
+    check_weights,
+    generator_or_default,
+    inner_products,
+    squared_norms,
+)
 from hfal.functional.diversity import d2_sampling
 from hfal.functional.select import top_k
 
@@ -41,22 +48,151 @@ def badge(
     Raises:
         ValueError: shapes that do not fit, one class, or a value that is not finite.
     """
-    hidden_norms = squared_norms(embeddings)
-    if len(logits) != len(embeddings):
-        raise ValueError(f"{len(embeddings)} rows of embeddings but {len(logits)} rows of logits")
-    factors = gradient_factors(logits, multi_label=multi_label)
-    norms = squared_norms(factors, "logits") * hidden_norms
+    space = GradientSpace(embeddings, logits, multi_label=multi_label)
+    norms, distance_to = space.norms, space.distance_to
     size = min(check_size(size), len(embeddings))
     if size == 0:
         return torch.empty(0, dtype=torch.int64)
-
-    def distance_to(row: int) -> Tensor:
-        shared = inner_products(embeddings, embeddings[row]).mul_(factors @ factors[row])
-        return shared.mul_(-2).add_(norms).add_(norms[row])
-
     weights = check_weights(weights, len(embeddings))
     first = int(top_k(norms if weights is None else norms * weights, 1, generator))
     return d2_sampling(first, distance_to, size, generator, weights)
+
+
+class EuclideanSpace:
+    """Distances among rows, computed when they are asked for.
+
+    Args:
+        vectors: [N, D].
+
+    Attributes:
+        norms: [N] squared lengths.
+
+    Raises:
+        ValueError: wrong shape, or a value that is not finite.
+    """
+
+    def __init__(self, vectors: Tensor) -> None:
+        self.embeddings = vectors
+        self.norms = squared_norms(vectors)
+
+    def products(self, other: EuclideanSpace, row: int) -> Tensor:
+        """[N] inner products with a row of another space."""
+        return inner_products(self.embeddings, other.embeddings[row].float())
+
+    def distance_to(self, row: int) -> Tensor:
+        """[N] squared distances of every row to this one; rounding may bring them below 0."""
+        return self._distance(self, row)
+
+    def _distance(self, other: EuclideanSpace, row: int) -> Tensor:
+        return self.products(other, row).mul_(-2).add_(self.norms).add_(other.norms[row])
+
+    def nearest(self, other: EuclideanSpace) -> tuple[Tensor, Tensor]:
+        """The squared distance to the nearest row of another space of the kind, and which that is: [N] each."""
+        best = torch.full_like(self.norms, torch.inf)
+        which = torch.zeros(len(best), dtype=torch.int64)
+        for row in range(len(other.norms)):
+            distance = self._distance(other, row)
+            which[distance < best] = row
+            torch.minimum(best, distance, out=best)
+        return best, which
+
+
+class GradientSpace(EuclideanSpace):
+    """Distances among the gradients `a h'` of the last layer, under the model's own labels.
+
+    Args:
+        embeddings: [N, D] the layer's input h.
+        logits: [N, C] its output.
+        multi_label: the C outputs are independent yes/no decisions.
+
+    Raises:
+        ValueError: shapes that do not fit, one class, or a value that is not finite.
+    """
+
+    factors: Tensor
+
+    def __init__(self, embeddings: Tensor, logits: Tensor, *, multi_label: bool = False) -> None:
+        super().__init__(embeddings)
+        if len(logits) != len(embeddings):
+            raise ValueError(f"{len(embeddings)} rows of embeddings but {len(logits)} rows of logits")
+        self.factors = gradient_factors(logits, multi_label=multi_label)
+        self.norms = squared_norms(self.factors, "logits") * self.norms
+
+    def products(self, other: EuclideanSpace, row: int) -> Tensor:
+        """`(a . b)(h . g)`: the outer products are never formed."""
+        assert isinstance(other, GradientSpace)
+        return super().products(other, row).mul_(self.factors @ other.factors[row])
+
+
+def sketch_products(left: Tensor, right: Tensor, size: int, generator: torch.Generator | None = None) -> Tensor:
+    """[N, size] vectors whose inner products are near to those of the outer products `left x right`.
+
+    `(A l) * (B r) / sqrt(size)` with A and B Gaussian: unbiased, for any two rows (Holzmüller et al. 2023).
+
+    Args:
+        left: [N, C].
+        right: [N, D].
+        size: numbers a row.
+        generator: draws A and B.
+
+    Returns:
+        [N, size] float32.
+    """
+    generator = generator_or_default(generator)
+    a = torch.randn(left.shape[1], size, generator=generator)
+    b = torch.randn(right.shape[1], size, generator=generator)
+    return (left.float() @ a).mul_(right.float() @ b).div_(size**0.5)
+
+
+def expected_gradient_length(features: Tensor, logits: Tensor, *, multi_label: bool = False) -> Tensor:
+    """How long the last layer's gradient would be, in the mean over the labels the row may have.
+
+    `sum_y p_y |(p - e_y) h'| = |h| sum_y p_y sqrt(|p|^2 - 2 p_y + 1)` (Settles et al. 2008, eq. 7, for a linear layer).
+
+    Args:
+        features: [N, D] the last layer's input h.
+        logits: [N, C] its output.
+        multi_label: the C outputs are independent yes/no decisions: the mean of their `2 p (1 - p) |h|`.
+
+    Returns:
+        [N] float32, 0 or more.
+
+    Raises:
+        ValueError: shapes that do not fit, one class, or a value that is not finite.
+    """
+    lengths = squared_norms(features, "features").sqrt()
+    if len(logits) != len(features):
+        raise ValueError(f"{len(features)} rows of features but {len(logits)} rows of logits")
+    if multi_label:
+        check_logits(torch.stack((torch.zeros_like(logits), logits), -1))
+        yes = torch.sigmoid(logits.float())
+        return lengths * (2 * yes * (1 - yes)).mean(-1)
+    p = torch.softmax(check_logits(logits), -1)
+    apart = (p.square().sum(-1, keepdim=True) - 2 * p + 1).clamp_min(0).sqrt()
+    return lengths * (p * apart).sum(-1)
+
+
+def boundary_distance(logits: Tensor, weight: Tensor, *, multi_label: bool = False) -> Tensor:
+    """Distance to the nearest boundary of a linear layer, in the space of its input.
+
+    `min_c |z_c - z_y| / |w_c - w_y|` with y the predicted class (Moosavi-Dezfooli et al. 2016, eq. 6).
+
+    Args:
+        logits: [N, C] its output.
+        weight: [C, D].
+        multi_label: the C outputs are independent: `min_c |z_c| / |w_c|`.
+
+    Returns:
+        [N] float32, 0 or more.
+    """
+    if multi_label:
+        lengths: Tensor = torch.linalg.vector_norm(weight.float(), dim=1).clamp_min(1e-12)
+        return (logits.float().abs() / lengths).amin(1)
+    logits = check_logits(logits)
+    label = logits.argmax(-1)
+    gaps = logits.gather(1, label[:, None]) - logits
+    apart = torch.cdist(weight.float(), weight.float())[label].clamp_min(1e-12)
+    return (gaps / apart).scatter(1, label[:, None], torch.inf).amin(1)
 
 
 def gradient_factors(logits: Tensor, *, multi_label: bool = False) -> Tensor:

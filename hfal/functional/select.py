@@ -31,3 +31,27 @@ def top_k(scores: Tensor, size: int, generator: torch.Generator | None = None) -
     shuffled = candidates[torch.randperm(len(candidates), generator=generator_or_default(generator))]
     best_first = torch.argsort(scores[shuffled], descending=True, stable=True)
     return shuffled[best_first[:size]]
+
+
+def gumbel_top_k(log_weights: Tensor, size: int, generator: torch.Generator | None = None) -> Tensor:
+    """Rows drawn one after the other without replacement, each with probability proportional to its weight.
+
+    The highest `log_weights` once each has its own Gumbel noise (Kool et al. 2019).
+
+    Args:
+        log_weights: [N]; -inf is a weight of 0, and comes last.
+        size: rows wanted; all N where there are fewer.
+        generator: draws.
+
+    Returns:
+        [min(size, N)] int64 positions in the order drawn, without repeats.
+
+    Raises:
+        ValueError: a weight that is infinite or not a number, or a wrong shape.
+    """
+    generator = generator_or_default(generator)
+    floor = torch.finfo(torch.float64).min / 4
+    keys = check_scores(log_weights.double().nan_to_num(nan=torch.nan, posinf=torch.inf, neginf=floor))
+    uniform = torch.rand(len(keys), generator=generator, dtype=torch.float64)
+    noise = -torch.log(-torch.log(uniform.clamp_min(1e-300)))
+    return top_k(keys + noise, size, generator)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from hfal.functional import bayesian, uncertainty
 from hfal.functional.decoding import Legal, n_best, viterbi
+from hfal.functional.gradients import expected_gradient_length
 from hfal.functional.ragged import Ragged, reduce_words
 
 
@@ -72,6 +73,38 @@ def token_disagreement(mc_logits: Ragged, reduce: str = "mean") -> Tensor:
     `token_bald`.
     """
     return reduce_words(mc_logits.like(uncertainty.variation_ratio(mc_logits.values.transpose(0, 1))), reduce)
+
+
+def token_vote_entropy(mc_logits: Ragged, reduce: str = "mean") -> Tensor:
+    """Entropy of the committee's votes on each word's tag, reduced over the row (Dagan and Engelson 1995).
+
+    Settles and Craven 2008 (eq. 7) have it with the mean; arguments as for `token_bald`.
+    """
+    return reduce_words(mc_logits.like(bayesian.vote_entropy(mc_logits.values.transpose(0, 1))), reduce)
+
+
+def token_consensus_kl(mc_logits: Ragged, reduce: str = "mean") -> Tensor:
+    """Mean divergence of the members from their mean, word by word (McCallum and Nigam 1998; Settles and Craven 2008,
+    eq. 8), reduced over the row; arguments as for `token_bald`.
+    """
+    return reduce_words(mc_logits.like(bayesian.consensus_kl(mc_logits.values.transpose(0, 1))), reduce)
+
+
+def token_gradient_length(features: Ragged, logits: Ragged, reduce: str = "mean") -> Tensor:
+    """Expected length of the last layer's gradient, word by word (Settles and Craven 2008, section 3.3), reduced.
+
+    They take the gradient of the whole sequence over its n best tag sequences; with words that are independent given
+    the model, each word's gradient has a closed form.
+
+    Args:
+        features: values [T, D], the last layer's input.
+        logits: values [T, C].
+        reduce: "mean", "sum", "max" or "top3".
+
+    Returns:
+        [N] float32, 0 or more.
+    """
+    return reduce_words(logits.like(expected_gradient_length(features.values, logits.values)), reduce)
 
 
 def sequence_entropy(logits: Ragged, paths: int = 5, legal: Legal | None = None) -> Tensor:

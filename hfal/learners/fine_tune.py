@@ -14,6 +14,8 @@ from hfal.compute import derive_seed, own_randomness, state
 from hfal.errors import HfalError
 from hfal.inference import as_signals, reducer, run_pass, token_budget
 from hfal.learners.base import FitReport, evaluate
+from hfal.learners.looking import LOOK_SHARE, NOT_YET, UNTRAINED, look_of
+from hfal.looks import both
 from hfal.models import POOLINGS, check_pooling, load_classifier, load_tokenizer, max_length_of, quiet
 from hfal.probe import Probe, WordProbe
 from hfal.signals import Needs, Signals
@@ -122,8 +124,8 @@ class FineTune:
         """See `Learner.signals`."""
         if self._model is None:
             raise HfalError("the learner is not bound to a task yet: call bind(task, seed) first")
-        if not self._trained and needs.every_field - {"embeddings"}:
-            raise HfalError("before the first labels only embeddings can be had: start with typiclust or random")
+        if not self._trained and needs.every_field - UNTRAINED:
+            raise HfalError(NOT_YET)
         model = self._model.to(state().device)
         budget = token_budget(model.config.hidden_size, state().device)
         options: dict[str, Any] = {}
@@ -137,12 +139,13 @@ class FineTune:
             precision=autocast_for(self.config.mixed_precision),
             **options,
         )
+        looks = None if not needs.looks else look_of(self, model, needs.looks)
         outputs = run_pass(
-            probe,
+            probe if looks is None else both(probe, looks),
             self.tokens.get(rows),
             pad_id=self.tokenizer.pad_token_id,
             padding_side=self.tokenizer.padding_side,
-            budget=budget,
+            budget=budget if looks is None else max(256, budget // LOOK_SHARE),
             device=state().device,
             finish=reducer(needs, self.task),
             scratch=self.cache,

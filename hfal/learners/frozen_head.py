@@ -17,15 +17,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hfal.alignment import token_cache
-from hfal.compute import derive_seed
+from hfal.compute import derive_seed, state
 from hfal.dropout import dropout_mask
 from hfal.embeddings import EmbeddingStore
 from hfal.errors import HfalError
 from hfal.frozen import FrozenHeadConfig, FrozenHeadModel, FrozenWordHeadModel, cut_layers
-from hfal.functional import Ragged
-from hfal.inference import Collected, Outputs, as_signals, reducer
+from hfal.functional import Ragged, boundary_distance
+from hfal.inference import Collected, Outputs, as_signals, reducer, run_pass, token_budget
 from hfal.learners.base import FitReport, evaluate, outputs_of
 from hfal.learners.fine_tune import FineTune
+from hfal.learners.looking import LOOK_SHARE, NOT_YET, UNTRAINED, look_of
 from hfal.linear import ABSENT_WEIGHT, Batches, fit_softmax, frequency_weights
 from hfal.models import (
     POOLINGS,
@@ -119,6 +120,7 @@ class FrozenHead:
         self.training = training or TrainingConfig()
         self._model: FrozenHeadModel | None = None
         self._store: EmbeddingStore | None = None
+        self._states: EmbeddingStore | None = None
         self._trained = False
 
     def describe(self) -> dict[str, Any]:
@@ -165,6 +167,7 @@ class FrozenHead:
         )
         self._model = self._kind(config, encoder).eval()
         length = max_length_of(encoder, self.tokenizer, self.max_length)
+        self._states = None
         self._store = EmbeddingStore(self._model, token_cache(self.tokenizer, task, length), task, cache)
 
     @property
@@ -256,8 +259,9 @@ class FrozenHead:
 
     def signals(self, rows: Dataset, needs: Needs) -> Signals:
         """See `Learner.signals`. The encoder runs only for rows that it has not seen."""
-        if not self._trained and needs.every_field - {"embeddings"}:
-            raise HfalError("before the first labels only embeddings can be had: start with typiclust or random")
+        if not self._trained and needs.every_field - UNTRAINED:
+            raise HfalError(NOT_YET)
+        looked = self._looked(rows, needs)
         slots = self.store.slots(rows)
         finish = reducer(needs, self.task)
         units = self.store.units(slots)
@@ -268,13 +272,38 @@ class FrozenHead:
                 found = self._word_outputs(embeddings, units[part], needs)
             else:
                 found = self._outputs(embeddings, needs)
+                found.update({name: value[part] for name, value in looked.items()})
             results.put(np.arange(part.start, part.stop), finish(found))
         return as_signals(results.outputs(), self.task)
 
+    def _looked(self, rows: Dataset, needs: Needs) -> dict[str, Tensor]:
+        """[N, ...] what needs the encoder, not its embeddings alone; states of layers are kept like these."""
+        looked: dict[str, Tensor] = {}
+        if "hidden_states" in needs.looks:
+            if self._states is None:
+                self._states = EmbeddingStore(self.store.model, self.store.tokens, self.task, self.cache, layers=True)
+            found = self._states.gather(self._states.slots(rows))
+            looked["hidden_states"] = found.view(len(rows), -1, self.store.dimensions)
+        if needs.looks - {"hidden_states"}:
+            device = state().device
+            outputs = run_pass(
+                look_of(self, self.store.model.to(device), needs.looks - {"hidden_states"}),
+                self.store.tokens.get(rows),
+                pad_id=self.tokenizer.pad_token_id,
+                padding_side=self.tokenizer.padding_side,
+                budget=max(256, token_budget(self.store.dimensions, device) // LOOK_SHARE),
+                device=device,
+                description="looking closer",
+            )
+            looked.update({name: value for name, value in outputs.items() if isinstance(value, Tensor)})
+        return looked
+
     def _outputs(self, embeddings: Tensor, needs: Needs) -> Outputs:
         outputs: Outputs = {"embeddings": embeddings, "features": embeddings}
-        if "logits" in needs.every_field:
-            outputs["logits"] = self._head(embeddings)
+        if needs.every_field & {"logits", "boundary"}:
+            outputs["logits"] = logits = self._head(embeddings)
+            weight = self.model.classifier.weight.detach().cpu()
+            outputs["boundary"] = boundary_distance(logits, weight, multi_label=self.task.multi_label)
         if "mc_logits" in needs.every_field:
             outputs["mc_logits"] = self._samples(embeddings, needs.mc_samples)
         return outputs

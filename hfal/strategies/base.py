@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,8 +16,20 @@ from hfal.errors import HfalError, listing, nearest
 from hfal.functional import top_k
 from hfal.signals import Needs, Signals
 
+Look: TypeAlias = "Callable[[Tensor, Needs], Context]"
+
 if TYPE_CHECKING:
     from hfal.learners.base import Learner
+    from hfal.neighbours import Neighbours
+
+
+def _look_among(look: Look, among: Tensor) -> Look:
+    """A closer look by places in a part of the pool."""
+    return lambda indices, needs: look(among[indices], needs)
+
+
+def _at_once(_name: str, compute: Callable[[torch.Generator], Tensor]) -> Tensor:
+    return compute(torch.Generator().manual_seed(0))
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,11 @@ class Context:
         round: the number of the round that is being chosen; 0 chooses the seed set.
         generator: the only source of chance.
         learner: for the few strategies that must train or differentiate.
+        look: a closer look at some rows of the pool (indices into `pool`): the same context, with what is needed of
+            them only. For what costs too much to be had of every row; see `Strategy` and `later`.
+        once: name, how to compute it from a generator of its own -> a tensor, computed in the first round that asks
+            and the same in all others.
+        index: the nearest neighbours of rows, over the whole pool.
     """
 
     pool: Signals
@@ -45,12 +62,30 @@ class Context:
     costs: Tensor | None = None
     weights: Tensor | None = None
     learner: Learner | None = None
+    look: Look | None = None
+    once: Callable[[str, Callable[[torch.Generator], Tensor]], Tensor] = _at_once
+    index: Callable[[], Neighbours] | None = None
+
+    def closer(self, indices: Tensor, needs: Needs) -> Context:
+        """These rows of the pool, with all that is needed of them: looked at now, or as they were given."""
+        return self.restrict(indices) if self.look is None else self.look(indices, needs)
+
+    @property
+    def targets(self) -> Tensor:
+        """The labels of the labelled rows: [L] int64 classes, or [L, C] of 0 and 1 where they are independent."""
+        if not self.pool.multi_label:
+            return torch.tensor(self.labels, dtype=torch.int64)
+        yes = torch.zeros(len(self.labels), self.num_classes)
+        for row, labels in enumerate(self.labels):
+            yes[row, list(labels)] = 1
+        return yes
 
     def restrict(self, indices: Tensor) -> Context:
         """The same, with only these rows of the pool (indices into `pool`) to choose from."""
         costs = None if self.costs is None else self.costs[indices]
         weights = None if self.weights is None else self.weights[indices]
-        return replace(self, pool=self.pool.take(indices), costs=costs, weights=weights)
+        look = None if self.look is None else _look_among(self.look, indices)
+        return replace(self, pool=self.pool.take(indices), costs=costs, weights=weights, look=look)
 
 
 @dataclass(frozen=True)
@@ -73,7 +108,11 @@ class Selection:
 
 @runtime_checkable
 class Strategy(Protocol):
-    """Chooses rows from what the pass yielded. See docs/strategies.md for one written in 20 lines."""
+    """Chooses rows from what the pass yielded. See docs/strategies.md for one written in 20 lines.
+
+    A strategy that takes a closer look at some rows (`context.closer`) says what it needs of them in a second
+    attribute, `later: Needs`.
+    """
 
     @property
     def needs(self) -> Needs:
@@ -92,6 +131,17 @@ class Scheduled(Protocol):
     def at(self, round: int) -> Strategy:
         """The strategy of this round."""
         ...
+
+
+def later(strategy: Strategy) -> Needs:
+    """What a strategy reads in a closer look; nothing, for most."""
+    needs: Needs = getattr(strategy, "later", Needs())
+    return needs
+
+
+def all_needs(strategy: Strategy) -> Needs:
+    """What a strategy reads of all rows, or in a closer look."""
+    return strategy.needs | later(strategy)
 
 
 def resolve(strategy: Strategy, round: int) -> Strategy:
@@ -149,6 +199,28 @@ class Scored:
     def select(self, context: Context, size: int) -> Selection:
         """The rows with the highest scores."""
         return by_score(context, context.pool.reduced[repr(self)], size)
+
+
+class ByScore:
+    """Base of strategies that weigh, filter or group rows by the score of another strategy, `by`."""
+
+    by: Strategy
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.by, Scored):
+            raise HfalError(
+                f"by must be a strategy that gives each row a score (as margin, bald or mnlp); got {self.by!r}"
+            )
+
+    def scores(self, context: Context) -> Tensor:
+        """[N] scores of the pool's rows by `by`."""
+        return context.pool.reduced[repr(self.by)]
+
+
+def no_costs(context: Context, name: str) -> None:
+    """Refuse to choose per cost where that has no meaning."""
+    if context.weights is not None:
+        raise HfalError(f"per_cost does not go with {name}, which balances both ends of its scores")
 
 
 @dataclass(frozen=True)
@@ -230,7 +302,7 @@ def check_units(strategy: Strategy, unit: str, task: str, name: str) -> None:
     Raises:
         HfalError: it scores words where rows have one label, or the other way round; those that fit are named.
     """
-    if strategy.needs.units <= {unit}:
+    if all_needs(strategy).units <= {unit}:
         return
     reads = "each row's own prediction" if unit == "word" else "a tag for each word"
     fit = [entry.name for entry in entries() if _reads_only(entry, unit)]
@@ -239,6 +311,6 @@ def check_units(strategy: Strategy, unit: str, task: str, name: str) -> None:
 
 def _reads_only(entry: Entry, unit: str) -> bool:
     try:
-        return bool(entry.make().needs.units <= {unit})
+        return bool(all_needs(entry.make()).units <= {unit})
     except HfalError:  # one that is made of others
         return True

@@ -105,6 +105,55 @@ class TokenBald(_OfWords):
         return measure(batch.words("mc_logits"), self.reduce)
 
 
+@dataclass(frozen=True)
+class _Committee(_OfWords):
+    """Samples of the model vote on each word's tag."""
+
+    mc_samples: int = 20
+    mc_layers: str = "head"
+    reduce: str = "mean"
+    reads: ClassVar[frozenset[str]] = frozenset({"mc_logits"})
+
+    def __post_init__(self) -> None:
+        check_samples(self.mc_samples, self.mc_layers)
+        _check_reduce(self.reduce)
+
+    @staticmethod
+    def measure(mc_logits: F.Ragged, reduce: str) -> Tensor:
+        """`Ragged` -> [B]."""
+        raise TypeError("a measure of words is missing")
+
+    def score(self, batch: Signals) -> Tensor:
+        """The words' scores, reduced."""
+        return self.measure(batch.words("mc_logits"), self.reduce)
+
+
+@register("token_vote_entropy", paper="Dagan and Engelson 1995; Settles and Craven 2008")
+class TokenVoteEntropy(_Committee):
+    """Rows on whose words' tags the votes of a committee are most spread."""
+
+    measure = staticmethod(F.token_vote_entropy)
+
+
+@register("token_consensus_kl", paper="McCallum and Nigam 1998; Settles and Craven 2008")
+class TokenConsensusKL(_Committee):
+    """Rows on whose words' tags the members of a committee diverge most from their mean."""
+
+    measure = staticmethod(F.token_consensus_kl)
+
+
+@register("token_gradient_length", paper="Settles and Craven 2008")
+@dataclass(frozen=True)
+class TokenGradientLength(_Reduced):
+    """Rows whose words would change the last layer most, in the mean over the tags they may have."""
+
+    reads: ClassVar[frozenset[str]] = frozenset({"logits", "features"})
+
+    def score(self, batch: Signals) -> Tensor:
+        """The words' scores, reduced."""
+        return F.token_gradient_length(batch.words("features"), batch.words(), self.reduce)
+
+
 @register("sequence_entropy", paper="Kim et al. 2006; Settles and Craven 2008")
 @dataclass(frozen=True)
 class SequenceEntropy(_OfWords):

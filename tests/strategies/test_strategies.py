@@ -12,14 +12,23 @@ from hfal.errors import HfalError
 from hfal.functional import Ragged
 from hfal.functional.ragged import offsets_of
 from hfal.inference import as_signals, reducer
+from hfal.neighbours import Neighbours
 from hfal.signals import Needs
-from hfal.strategies import Context, Scored, entries, parse, register, resolve
+from hfal.strategies import Context, Scored, all_needs, entries, parse, register, resolve
 from hfal.strategies.base import _REGISTRY, Strategy
 from hfal.tasks import TextClassification, TokenClassification
 
-MADE = [e.name for e in entries() if e.name != "exploration"]
+WRAPPERS = ("exploration", "seals", "anchoral")
+MADE = [e.name for e in entries() if e.name not in WRAPPERS]
 OF_WORDS = [name for name in MADE if "word" in parse(name).needs.units]
 OF_ROWS = [name for name in MADE if name not in OF_WORDS] + [
+    "exploration(first=coreset, then=margin, rounds=4, schedule=decay)",
+    "seals(then=badge, neighbours=3)",
+    "anchoral(then=margin, anchors=2, neighbours=4, subpool=9)",
+    "margin>deepfool(prefilter=2)",
+    "lcmd(space=embeddings)",
+    "lcmd(sketch=8)",
+    "deepfool(space=features)",
     "margin>kmeans(prefilter=3)",
     "random>badge(prefilter=2)",
     "coreset>kmeans",
@@ -39,7 +48,10 @@ def outputs_for(strategy, size, offsets=None):
         "logits": of_outputs(3),
         "embeddings": torch.randn(size, 4),
         "features": of_outputs(4),
-        "mc_logits": of_outputs(strategy.needs.mc_samples or 1, 3),
+        "mc_logits": of_outputs(all_needs(strategy).mc_samples or 1, 3),
+        "hidden_states": torch.randn(size, 2, 4),
+        **{name: torch.rand(size) for name in ("boundary", "word_boundary", "word_gradients")},
+        "surprisal": torch.rand(size, 6),
     }
 
 
@@ -54,17 +66,31 @@ def context_for(strategy, size=40, labelled=5, seed=0, multi_label=False, round=
     rows = np.arange(100, 100 + size)
     if order is not None:
         outputs, lengths, rows = {k: v[order] for k, v in outputs.items()}, lengths[order], rows[order.numpy()]
-    needs = strategy.needs.of_model()
-    pool = as_signals(reducer(needs, task)(outputs), task)
-    return Context(
-        pool=replace(pool, rows=rows, lengths=lengths),
-        labeled=as_signals(reducer(needs.for_labeled(), task)(known), task),
-        labels=[0] * labelled,
-        num_classes=3,
-        round=round,
-        generator=torch.Generator().manual_seed(seed),
-        weights=weights,
-    )
+    generator = torch.Generator().manual_seed(seed)
+    everything = np.concatenate((np.arange(labelled), rows))
+    embedded = torch.cat((known["embeddings"], outputs["embeddings"])).numpy()
+
+    def seen(indices, needs):
+        needs = needs.of_model()
+        part = {
+            name: value.take(indices) if of_words and isinstance(value, Ragged) else value[indices]
+            for name, value in outputs.items()
+        }
+        pool = as_signals(reducer(needs, task)(part), task)
+        old = as_signals(reducer(needs.for_labeled(), task)(known), task)
+        return Context(
+            pool=replace(pool, rows=rows[indices.numpy()], lengths=lengths[indices]),
+            labeled=replace(old, rows=np.arange(labelled)),
+            labels=[[i % 3] if multi_label else i % 3 for i in range(labelled)],
+            num_classes=3,
+            round=round,
+            generator=generator,
+            weights=None if weights is None else weights[indices],
+            look=seen,
+            index=lambda: Neighbours.build(embedded[np.argsort(everything)], np.sort(everything)),
+        )
+
+    return seen(torch.arange(size), strategy.needs)
 
 
 @pytest.mark.parametrize("spec", ALL)

@@ -1,0 +1,37 @@
+"""Closer looks as learners have them."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from transformers import PreTrainedModel
+
+from hfal.compute import state
+from hfal.looks import Look, Looks, Surprise, both
+from hfal.tasks.base import Task
+
+UNTRAINED = frozenset({"embeddings", "hidden_states", "surprisal"})
+"""What can be had before anything is labelled."""
+NOT_YET = "before the first labels only embeddings can be had: start with typiclust, alps or random"
+LOOK_SHARE = 4
+"""Batches of a look that goes back through the model are so many times smaller."""
+
+
+class Looking(Protocol):
+    """A learner of one named model."""
+
+    name: str
+    task: Task
+    tokenizer: Any
+    trust_remote_code: bool
+
+
+def look_of(learner: Looking, model: PreTrainedModel, fields: frozenset[str]) -> Look:
+    """What looks at a batch for these fields, through the model as it is now."""
+    special = list(learner.tokenizer.all_special_ids)
+    looks: Look = Looks(model, fields, special, learner.task.multi_label)
+    if "surprisal" not in fields:
+        return looks
+    surprise = Surprise(learner.name, special, trust_remote_code=learner.trust_remote_code)
+    surprise.model.to(state().device)
+    return both(looks, surprise)

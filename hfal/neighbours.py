@@ -1,0 +1,112 @@
+"""Nearest neighbours among millions of rows, through faiss: built once, searched in each round."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfal.errors import HfalError
+from hfal.files import write_file
+
+EXACT = 20_000
+"""Rows up to which every distance is computed."""
+TRAINED_ON = 50_000
+PROBES = 16
+STEP = 65_536
+
+
+def faiss_module() -> Any:
+    """faiss, which comes with the extra `scale`."""
+    try:
+        import faiss
+    except ImportError as error:
+        raise HfalError("nearest neighbours need faiss: pip install 'hfal[scale]'") from error
+    return faiss
+
+
+class Neighbours:
+    """An index over rows, by cosine.
+
+    Args:
+        index: faiss's, over vectors of length 1.
+        rows: [N] what each of its vectors is called; ascending.
+    """
+
+    def __init__(self, index: Any, rows: NDArray[np.int64]) -> None:
+        self._index = index
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @classmethod
+    def build(cls, embeddings: NDArray[Any], rows: NDArray[np.int64], seed: int = 0) -> Neighbours:
+        """Index these rows: exactly where they are few, by inverted lists of a k-means where they are many.
+
+        Args:
+            embeddings: [N, D]; read in parts, so a memory map may be larger than memory allows twice over.
+            rows: [N] ascending numbers by which rows are asked for and found.
+            seed: of the k-means, and of the rows it is fitted on.
+        """
+        faiss = faiss_module()
+        total, dims = embeddings.shape
+        if total <= EXACT:
+            index = faiss.IndexFlatIP(dims)
+        else:
+            lists = int(min(total // 40, 4 * total**0.5, 1024))
+            index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dims), dims, lists, faiss.METRIC_INNER_PRODUCT)
+            index.cp.seed, index.cp.niter, index.cp.max_points_per_centroid = seed % 2**31, 10, 2**30
+            drawn = np.sort(np.random.default_rng(seed).permutation(total)[:TRAINED_ON])
+            index.train(_unit(embeddings[drawn]))
+            index.nprobe = PROBES
+        for start in range(0, total, STEP):
+            index.add(_unit(embeddings[start : start + STEP]))
+        return cls(index, np.asarray(rows)).ready()
+
+    def ready(self) -> Neighbours:
+        """Make vectors readable by number."""
+        if hasattr(self._index, "make_direct_map"):
+            self._index.make_direct_map()
+        return self
+
+    def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """[k, D] of these rows, of length 1."""
+        found: NDArray[np.float32] = self._index.reconstruct_batch(self._places(rows))
+        return found
+
+    def search(self, rows: NDArray[np.int64], neighbours: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The rows most like each of these (itself among them), [k, n], and their cosines; -1 where there are fewer."""
+        cosines, places = self._index.search(self.vectors(rows), min(neighbours, len(self.rows)))
+        found: NDArray[np.int64] = np.where(places >= 0, self.rows[places], -1)
+        return found, cosines
+
+    def _places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        places = np.searchsorted(self.rows, rows)
+        if (places >= len(self.rows)).any() or (self.rows[places] != rows).any():
+            raise ValueError("a row that is not in the index")
+        return places.astype(np.int64)
+
+    def save(self, path: Path) -> None:
+        """Write the index, and beside it the rows' numbers."""
+        write_file(path, lambda temporary: faiss_module().write_index(self._index, str(temporary)))
+        write_file(path.with_suffix(".npy"), lambda temporary: _save_rows(temporary, self.rows))
+
+    @classmethod
+    def load(cls, path: Path) -> Neighbours:
+        """What `save` wrote."""
+        return cls(faiss_module().read_index(str(path)), np.load(path.with_suffix(".npy"), allow_pickle=False)).ready()
+
+
+def _save_rows(path: Path, rows: NDArray[np.int64]) -> None:
+    with open(path, "wb") as handle:
+        np.save(handle, rows)
+
+
+def _unit(vectors: NDArray[Any]) -> NDArray[np.float32]:
+    wide = np.ascontiguousarray(vectors, dtype=np.float32)
+    length = np.linalg.norm(wide, axis=1, keepdims=True)
+    result: NDArray[np.float32] = wide / np.maximum(length, 1e-12)
+    return result

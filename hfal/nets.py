@@ -1,0 +1,94 @@
+"""Small networks on embeddings, trained with Accelerate: the same weights on any number of processes.
+
+Every process trains the same network on the same batches, drawn from one generator, so nothing needs to be averaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from hfal.compute import is_main, on_cpu, own_randomness
+
+
+class Trained:
+    """Modules of one method, each with an optimizer of its own.
+
+    Args:
+        learning_rate: of Adam, or one for each module.
+        modules: by name; their weights are as they were made.
+    """
+
+    def __init__(self, learning_rate: float, **modules: nn.Module) -> None:
+        AcceleratorState._reset_state()  # the precision of an earlier fit must not stick
+        self.accelerator = Accelerator(cpu=on_cpu(), mixed_precision="no")
+        self.device = self.accelerator.device
+        self.modules: dict[str, nn.Module] = {}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        for name, module in modules.items():
+            self.modules[name] = self.accelerator.prepare_model(module, evaluation_mode=True)  # no averaging
+            optimizer = torch.optim.Adam(self.modules[name].parameters(), lr=learning_rate)
+            self.optimizers[name] = self.accelerator.prepare_optimizer(optimizer)
+
+    def __getattr__(self, name: str) -> nn.Module:
+        """A module by its name."""
+        modules = self.__dict__.get("modules", {})
+        if name not in modules:
+            raise AttributeError(name)
+        found: nn.Module = modules[name]
+        return found
+
+    def step(self, loss: Tensor, *names: str) -> float:
+        """One step of these modules down a loss; the others stay as they are."""
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
+        self.accelerator.backward(loss)
+        for name in names:
+            self.optimizers[name].step()
+        return float(loss.detach())
+
+    @torch.no_grad()
+    def apply(self, name: str, *inputs: Tensor, together: int = 8192) -> Tensor:
+        """A module's output for all rows, on the CPU."""
+        module = self.modules[name].eval()
+        parts = zip(*(torch.split(value, together) for value in inputs), strict=True)
+        found = [module(*(part.float().to(self.device) for part in several)).cpu() for several in parts]
+        module.train()
+        return torch.cat(found)
+
+
+@contextmanager
+def seeded(generator: torch.Generator) -> Iterator[None]:
+    """Torch's own randomness (weights of new layers, noise) drawn from a generator."""
+    with own_randomness(int(torch.randint(2**62, (1,), generator=generator))):
+        yield
+
+
+def batches(rows: int, size: int, steps: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """`steps` batches of row numbers; every row once before any comes again."""
+    order = torch.empty(0, dtype=torch.int64)
+    for _ in range(steps):
+        while len(order) < min(size, rows):
+            order = torch.cat((order, torch.randperm(rows, generator=generator)))
+        yield order[:size]
+        order = order[size:]
+
+
+def progress(steps: int, description: str) -> tqdm[None]:
+    """A bar on the main process, for what takes more than a second."""
+    return tqdm(total=steps, desc=description, unit="step", leave=False, disable=None if is_main() else True, delay=1)
+
+
+def mlp(*widths: int) -> nn.Sequential:
+    """Linear layers with ReLU between them."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        layers += [nn.Linear(before, after), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
