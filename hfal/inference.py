@@ -195,7 +195,7 @@ def allocate(shape: tuple[int, ...], scratch: Path | None = None) -> Tensor:
 def _check_finite(outputs: Outputs, rows: NDArray[np.int64]) -> None:
     for name, value in outputs.items():
         values = value.values if isinstance(value, Ragged) else value
-        bad = ~torch.isfinite(values).flatten(1).all(1)
+        bad = ~torch.isfinite(values).reshape(len(values), -1).all(1)
         if bool(bad.any()):
             first = int(bad.nonzero()[0])
             row = int(rows[int(value.row_of[first]) if isinstance(value, Ragged) else first])

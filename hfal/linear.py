@@ -48,6 +48,7 @@ def fit_softmax(
         Weights [C, D], biases [C], iterations.
     """
     from scipy.optimize import minimize
+    from threadpoolctl import threadpool_limits
 
     classes = len(class_weights)
     weight_of = torch.from_numpy(class_weights).float()
@@ -79,7 +80,8 @@ def fit_softmax(
 
     start = np.zeros(classes * (features + 1))
     options = {"maxiter": most_steps, "gtol": 1e-4, "ftol": 1e-12}
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+    with threadpool_limits(1, user_api="blas"):  # scipy's threads and torch's would wait for each other
+        found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
     solution = found.x.reshape(classes, features + 1)
     return solution[:, :-1], solution[:, -1], int(found.nit)
 

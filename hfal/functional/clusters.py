@@ -230,20 +230,22 @@ def both_ends(
 
 
 def shares(size: int, wanted: Tensor, room: Tensor) -> Tensor:
-    """[C] whole numbers that sum to `size`, near to proportional to `wanted`, none above its `room`."""
-    given = torch.zeros(len(wanted), dtype=torch.int64)
-    while int(given.sum()) < size:
-        open_ = given < room
-        if not bool(open_.any()):
+    """[C] whole numbers that sum to `size`, as near to proportional to `wanted` as their `room` allows.
+
+    What a class has no room for goes to the others in proportion; fractions are rounded, the largest of them up.
+    """
+    wanted, size = wanted.double(), min(size, int(room.sum()))
+    full = torch.zeros(len(wanted), dtype=torch.bool)
+    while True:
+        left = size - int(room[full].sum())
+        part = torch.where(full, room.double(), wanted / wanted[~full].sum().clamp_min(1e-300) * left)
+        over = ~full & (part > room)
+        if not bool(over.any()):
             break
-        left = size - int(given.sum())
-        part = torch.where(open_, wanted.double(), 0.0)
-        part = part / part.sum() * left
-        more = torch.minimum(part.floor().long(), room - given)
-        if not int(more.sum()):  # what is left goes to the largest fractions
-            more = torch.zeros_like(given)
-            more[torch.topk(torch.where(open_, part, -1.0), min(left, int(open_.sum()))).indices] = 1
-        given += more
+        full |= over
+    given = part.floor().long()
+    more = torch.where(given < room, part - given, -1.0)
+    given[torch.topk(more, size - int(given.sum())).indices] += 1
     return given
 
 

@@ -181,7 +181,7 @@ def kcenter_outliers(
         low, high = 0.0, float(torch.minimum(distances.max(), before.max()))
         for _ in range(12):
             radius = (low + high) / 2
-            picks, left = _disks(distances, before, size, radius, spread, generator)
+            picks, left = _disks(distances, before, size, radius, spread, allowed, generator)
             reached = _radius(distances, before, picks, allowed)
             best = min(best, (reached, picks), key=lambda found: found[0])
             low, high = (low, radius) if left <= allowed else (radius, high)
@@ -190,14 +190,20 @@ def kcenter_outliers(
 
 
 def _disks(
-    distances: Tensor, before: Tensor, size: int, radius: float, spread: float, generator: torch.Generator
+    distances: Tensor,
+    before: Tensor,
+    size: int,
+    radius: float,
+    spread: float,
+    allowed: int,
+    generator: torch.Generator,
 ) -> tuple[list[int], int]:
-    """Greedy disks of a radius, and how many rows they leave uncovered."""
+    """Greedy disks of a radius until no more rows are left than may be, and how many they leave uncovered."""
     uncovered = before > spread * radius
     inside = distances <= radius
     count = inside[:, uncovered].sum(1).float()
     picks: list[int] = []
-    while len(picks) < size and bool(uncovered.any()):
+    while len(picks) < size and int(uncovered.sum()) > allowed:
         pick = int(top_k(count, 1, generator))
         if count[pick] <= 0:
             break

@@ -15,12 +15,19 @@ STRENGTH = 10.0
 
 
 def fit_head(features: Tensor, targets: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Weights [C, D] and biases [C] of a softmax regression; of one for each label, where targets are [L, C]."""
+    """Weights [C, D] and biases [C] of a softmax regression; of one for each label, where targets are [L, C].
+
+    The penalty is on features with mean 0 and mean squared length 1, whatever theirs are.
+    """
     if targets.ndim == 2:
         pairs = [fit_head(features, targets[:, label].long(), 2) for label in range(targets.shape[1])]
         return torch.stack([w[1] - w[0] for w, _ in pairs]), torch.stack([b[1] - b[0] for _, b in pairs])
-    weight, bias, _ = fit_softmax(lambda: iter([(features, targets)]), features.shape[1], np.ones(classes), STRENGTH)
-    return torch.from_numpy(weight).float(), torch.from_numpy(bias).float()
+    mean = features.mean(0)
+    scale = float((features - mean).square().sum(1).mean().sqrt()) or 1.0
+    rows = (features - mean) / scale
+    weight, bias, _ = fit_softmax(lambda: iter([(rows, targets)]), rows.shape[1], np.ones(classes), STRENGTH)
+    head = torch.from_numpy(weight).float() / scale
+    return head, torch.from_numpy(bias).float() - head @ mean
 
 
 def cross_fitted(features: Tensor, targets: Tensor, classes: int, generator: torch.Generator) -> Tensor:

@@ -51,3 +51,18 @@ def test_sample_scores_follow_their_rows_and_refuse_bad_input(score):
     logits[2, 4, 1] = float("nan")
     with pytest.raises(ValueError, match="row 4"):
         score(logits)
+
+
+@given(logits=arrays("float32", (6, 4, 3), elements=finite))
+def test_committees_equal_plain_python(logits):
+    logits = torch.from_numpy(logits)
+    p = torch.softmax(logits.double(), -1)
+    votes, divergence = [], []
+    for row in range(4):
+        chosen = logits[:, row].argmax(-1).tolist()
+        votes.append(entropy([chosen.count(c) / 6 for c in range(3)]))
+        mean = p[:, row].mean(0)
+        divergence.append(float((p[:, row] * (p[:, row].clamp_min(1e-300) / mean).log()).sum(-1).mean()))
+    torch.testing.assert_close(F.vote_entropy(logits), torch.tensor(votes), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(F.consensus_kl(logits), torch.tensor(divergence), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(F.consensus_kl(logits), F.bald(logits), atol=1e-4, rtol=1e-3)

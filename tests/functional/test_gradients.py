@@ -61,3 +61,47 @@ def test_badge_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match="classes"):
         F.badge(torch.randn(5, 3), torch.randn(5, 1), 2)
     assert len(F.badge(torch.randn(5, 3), torch.randn(5, 1), 2, multi_label=True)) == 2
+
+
+def test_expected_gradient_length_is_that_of_autograd():
+    torch.manual_seed(0)
+    features, weight = torch.randn(6, 5), torch.randn(4, 5, requires_grad=True)
+    expected = []
+    for row in features:
+        logits = weight @ row
+        p = torch.softmax(logits, -1).detach()
+        slopes = [torch.autograd.grad(-torch.log_softmax(weight @ row, -1)[y], weight)[0].norm() for y in range(4)]
+        expected.append(float((p * torch.stack(slopes)).sum()))
+    found = F.expected_gradient_length(features, features @ weight.detach().T)
+    torch.testing.assert_close(found, torch.tensor(expected), atol=1e-5, rtol=1e-4)
+    yes = F.expected_gradient_length(features, features @ weight.detach().T, multi_label=True)
+    p = torch.sigmoid(features @ weight.detach().T)
+    torch.testing.assert_close(yes, (2 * p * (1 - p)).mean(1) * features.norm(dim=1))
+
+
+def test_the_boundary_is_where_two_classes_tie():
+    torch.manual_seed(1)
+    features, weight = torch.randn(30, 5), torch.randn(4, 5)
+    logits = features @ weight.T
+    distance = F.boundary_distance(logits, weight)
+    for row in range(30):
+        label = int(logits[row].argmax())
+        to = {}
+        for other in set(range(4)) - {label}:
+            way = weight[other] - weight[label]
+            to[other] = float((logits[row, label] - logits[row, other]) / way.norm())
+        other = min(to, key=to.get)
+        way = weight[other] - weight[label]
+        there = weight @ (features[row] + to[other] * way / way.norm())
+        assert float(distance[row]) == pytest.approx(to[other], abs=1e-5)
+        assert float(there[label]) == pytest.approx(float(there[other]), abs=1e-4)
+
+
+def test_sketches_keep_inner_products():
+    torch.manual_seed(2)
+    left, right = torch.randn(5, 3), torch.randn(5, 7)
+    exact = (left @ left.T) * (right @ right.T)
+    means = torch.stack(
+        [(s := F.sketch_products(left, right, 200, torch.Generator().manual_seed(seed))) @ s.T for seed in range(60)]
+    ).mean(0)
+    assert float((means - exact).abs().max() / exact.abs().max()) < 0.1

@@ -3,6 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hfal import functional as F
 from hfal.functional import top_k
 
 
@@ -43,3 +44,17 @@ def test_wrong_shape_and_size_are_refused():
         top_k(torch.zeros(2, 2), 1)
     with pytest.raises(ValueError, match="whole number"):
         top_k(torch.zeros(2), -1)
+
+
+def test_rows_are_drawn_as_often_as_they_weigh():
+    """The first of a draw is row i with probability w_i / sum w; a weight of 0 comes last."""
+    weights = torch.tensor([1.0, 2.0, 5.0, 0.0])
+    generator = torch.Generator().manual_seed(0)
+    draws = torch.stack([F.gumbel_top_k(weights.log(), 4, generator) for _ in range(4000)])
+    share = torch.bincount(draws[:, 0], minlength=4) / 4000
+    torch.testing.assert_close(share, weights / 8, atol=0.03, rtol=0)
+    assert bool((draws[:, 3] == 3).all())
+    second = draws[draws[:, 0] == 2, 1]  # once row 2 is gone, row 1 weighs twice as much as row 0
+    assert float((second == 1).float().mean()) == pytest.approx(2 / 3, abs=0.04)
+    with pytest.raises(ValueError, match="not finite"):
+        F.gumbel_top_k(torch.tensor([0.0, float("nan")]), 1)
