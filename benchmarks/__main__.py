@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 import logging
 
-from benchmarks import passes, selection, words
+from benchmarks import passes, selection, strategies, words
 
-BENCHMARKS = {**selection.BENCHMARKS, **passes.BENCHMARKS, **words.BENCHMARKS}
+BENCHMARKS = {**selection.BENCHMARKS, **strategies.BENCHMARKS, **passes.BENCHMARKS, **words.BENCHMARKS}
 
 
 def main() -> None:

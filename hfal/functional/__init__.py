@@ -19,14 +19,7 @@ from hfal.functional.diversity import (
 )
 from hfal.functional.fisher import bait
 from hfal.functional.frank_wolfe import expected_log_likelihoods, frank_wolfe
-from hfal.functional.gradients import (
-    EuclideanSpace,
-    GradientSpace,
-    badge,
-    boundary_distance,
-    expected_gradient_length,
-    sketch_products,
-)
+from hfal.functional.gradients import badge, boundary_distance, expected_gradient_length
 from hfal.functional.greedy import lazy_greedy
 from hfal.functional.joint import batchbald, epig
 from hfal.functional.neighbours import contrast, mean_cosine
@@ -44,6 +37,7 @@ from hfal.functional.sequences import (
     token_margin,
     token_vote_entropy,
 )
+from hfal.functional.spaces import EuclideanSpace, GradientSpace, sketch_products
 from hfal.functional.typicality import typicality, typiclust
 from hfal.functional.uncertainty import entropy, least_confidence, margin, variation_ratio
 

@@ -108,12 +108,17 @@ def squared_norms(matrix: Tensor, name: str = "embeddings") -> Tensor:
     return norms
 
 
-def inner_products(matrix: Tensor, vector: Tensor) -> Tensor:
-    """`[N]` float32 inner products of the rows of `[N, D]` with `[D]`; half precision is widened in chunks."""
+def inner_products(matrix: Tensor, vectors: Tensor) -> Tensor:
+    """`[m, N]` float32 inner products of the rows of `[N, D]` with `[m, D]` (or `[N]` with `[D]`), in one read of the
+    matrix; half precision is widened in chunks."""
     if matrix.dtype == torch.float32:
-        return torch.mv(matrix, vector)
-    chunks = [matrix[i : i + CHUNK].float() @ vector.float() for i in range(0, len(matrix), CHUNK)]
-    return torch.cat(chunks).float()
+        return vectors @ matrix.T if vectors.ndim == 2 and len(vectors) > 1 else _one_by_one(matrix, vectors)
+    chunks = [vectors.float() @ matrix[i : i + CHUNK].float().T for i in range(0, len(matrix), CHUNK)]
+    return torch.cat(chunks, -1)
+
+
+def _one_by_one(matrix: Tensor, vectors: Tensor) -> Tensor:
+    return torch.mv(matrix, vectors.flatten()).view(*vectors.shape[:-1], len(matrix))
 
 
 def describe_rows(rows: Tensor, at_most: int = 5) -> str:

@@ -17,7 +17,7 @@ ONE_BY_ONE = 1000
 
 def lcmd(
     norms: Tensor,
-    distance_to: Callable[[int], Tensor],
+    distances_to: Callable[[Tensor], Tensor],
     size: int,
     nearest: Tensor | None = None,
     cluster: Tensor | None = None,
@@ -32,7 +32,7 @@ def lcmd(
 
     Args:
         norms: [N] squared lengths.
-        distance_to: position -> [N] squared distances of every row to it; rounding below 0 is forgiven.
+        distances_to: positions [m] -> [m, N] squared distances of every row to them; rounding below 0 is forgiven.
         size: rows wanted; all N where there are fewer.
         nearest: [N] squared distance of each row to the nearest labelled row.
         cluster: [N] int64, which labelled row that is.
@@ -48,7 +48,7 @@ def lcmd(
     picks: list[int] = []
     if size and (nearest is None or cluster is None):
         picks = [int(top_k(norms if weights is None else norms * weights, 1, generator))]
-        nearest, cluster = distance_to(picks[0]).clamp_min(0), torch.zeros(len(norms), dtype=torch.int64)
+        nearest, cluster = distances_to(torch.tensor(picks))[0].clamp_min(0), torch.zeros(len(norms), dtype=torch.int64)
     if nearest is None or cluster is None:
         return torch.empty(0, dtype=torch.int64)
     nearest, cluster = nearest.clamp_min(0), cluster.clone()
@@ -66,7 +66,7 @@ def lcmd(
             inside = (~picked).nonzero().flatten()
         reach = nearest[inside] if weights is None else nearest[inside] * weights[inside]
         picks.append(int(inside[top_k(reach, 1, generator)]))
-        distance = distance_to(picks[-1]).clamp_min(0)
+        distance = distances_to(torch.tensor(picks[-1:]))[0].clamp_min(0)
         closer = distance < nearest
         nearest = torch.where(closer, distance, nearest)
         cluster = torch.where(closer, centers, cluster)

@@ -1,4 +1,4 @@
-"""Balls that cover a pool: `[N, D]` embeddings in, positions out. Distances are Euclidean; no graph is held."""
+"""Balls that cover a pool: `[N, D]` embeddings in, positions out. Distances are Euclidean; no `[N, N]` is held."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from hfal.functional.select import top_k
 
 TOGETHER = 2**23
 """Distances that are looked at together."""
+EDGES = 100_000_000
+"""Neighbours that are held in all."""
 SAMPLE = 4096
 """Rows among which a robust cover is looked for; of more, so many are drawn."""
 
@@ -71,9 +73,9 @@ def prob_cover(
     """Rows whose balls cover the most of what is not covered yet (ProbCover; Yehuda et al. 2022, algorithm 1).
 
     Rows within `radius` of a labelled row are covered from the start. Each pick is the row with the most uncovered
-    rows within `radius`. The graph of the paper is not held: how many rows each could cover is counted once, and
-    counted down as rows are covered, so that no distance is computed more than twice. Once all is covered, the rest
-    are the rows farthest from the picks.
+    rows within `radius`. How many that is for each row is counted once, and counted down as rows are covered. The graph
+    is held as lists of neighbours while these are at most 100 million; beyond, distances are computed a second time
+    instead. Once all is covered, the rest are the rows farthest from the picks.
 
     Args:
         embeddings: [N, D].
@@ -99,29 +101,61 @@ def prob_cover(
         known = squared_norms(labeled, "labeled")
         for part in torch.split(torch.arange(len(labeled)), max(1, TOGETHER // total)):
             covered |= (_squared(embeddings, norms, part, labeled, known) <= reach).any(0)
-    could = torch.zeros(total, dtype=torch.int64)
-    _count(could, embeddings, norms, (~covered).nonzero().flatten(), reach, 1)
+    balls = _Balls(embeddings, norms, reach)
+    could = balls.sizes - balls.count(covered.nonzero().flatten())  # rows that each would newly cover
     picks: list[int] = []
     while len(picks) < size and bool((could > 0).any()):
         scores = could.float() if weights is None else could * weights
-        pick = int(top_k(scores, 1, generator))
-        ball = _squared(embeddings, norms, torch.tensor([pick]))[0] <= reach
-        ball[pick] = True
-        new = (ball & ~covered).nonzero().flatten()
-        if not len(new):  # rounding: the row could cover itself only, and is covered
-            could[pick] = 0
-            continue
-        picks.append(pick)
-        covered |= ball
-        _count(could, embeddings, norms, new, reach, -1)
-        could[pick] = 0
+        picks.append(int(top_k(scores, 1, generator)))
+        ball = balls.of(picks[-1])
+        new = ball[~covered[ball]]
+        covered[new] = True
+        could -= balls.count(new)
+        could[picks[-1]] = 0
     return fill(embeddings, picks, size, generator, weights)
 
 
-def _count(could: Tensor, embeddings: Tensor, norms: Tensor, rows: Tensor, reach: float, sign: int) -> None:
-    """Count these rows up or down in all balls that hold them."""
-    for part in torch.split(rows, max(1, TOGETHER // len(embeddings))):
-        could += sign * (_squared(embeddings, norms, part) <= reach).sum(0)
+class _Balls:
+    """Which rows lie within a distance of which: a list for each row, while all lists together are short enough."""
+
+    def __init__(self, embeddings: Tensor, norms: Tensor, reach: float) -> None:
+        self.embeddings, self.norms, self.reach = embeddings, norms, reach
+        total = len(embeddings)
+        self.sizes = torch.zeros(total, dtype=torch.int64)
+        lists: list[Tensor] | None = []
+        for part in torch.split(torch.arange(total), max(1, TOGETHER // max(1, total))):
+            inside = self._inside(part)
+            if lists is None:
+                self.sizes[part] = inside.sum(1)
+                continue
+            row, member = inside.nonzero().unbind(1)
+            self.sizes[part] = torch.bincount(row, minlength=len(part))
+            lists.append(member.int())
+            if sum(len(found) for found in lists) > EDGES:
+                lists = None
+        self.members = None if lists is None or not lists else torch.cat(lists)
+        self.starts = torch.cat((torch.zeros(1, dtype=torch.int64), self.sizes.cumsum(0)))
+
+    def _inside(self, rows: Tensor) -> Tensor:
+        inside = _squared(self.embeddings, self.norms, rows) <= self.reach
+        inside[torch.arange(len(rows)), rows] = True
+        return inside
+
+    def of(self, row: int) -> Tensor:
+        """The rows in the ball around this one."""
+        if self.members is None:
+            return self._inside(torch.tensor([row]))[0].nonzero().flatten()
+        return self.members[self.starts[row] : self.starts[row + 1]].long()
+
+    def count(self, rows: Tensor) -> Tensor:
+        """[N] how many of these rows lie in each row's ball. (Nearness is mutual.)"""
+        count = torch.zeros(len(self.sizes), dtype=torch.int64)
+        if self.members is not None:
+            found = [self.of(row) for row in rows.tolist()]
+            return torch.bincount(torch.cat(found), minlength=len(count)) if found else count
+        for part in torch.split(rows, max(1, TOGETHER // len(count))):
+            count += self._inside(part).sum(0)
+        return count
 
 
 def _squared(

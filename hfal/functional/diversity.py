@@ -22,6 +22,8 @@ from hfal.functional.checks import (
 )
 from hfal.functional.select import top_k
 
+DRAWN_TOGETHER = 8
+"""Rows that k-means++ draws at once."""
 POINTS_PER_CENTROID = 256
 """k-means fits on at most this many rows per centroid, drawn at random; more add time, not quality."""
 
@@ -118,16 +120,20 @@ def _shrink(nearest: Tensor, embeddings: Tensor, norms: Tensor, centers: Tensor,
 
 def d2_sampling(
     first: int,
-    distance_to: Callable[[int], Tensor],
+    distances_to: Callable[[Tensor], Tensor],
     size: int,
     generator: torch.Generator | None = None,
     weights: Tensor | None = None,
 ) -> Tensor:
     """k-means++ seeding (Arthur and Vassilvitskii 2007) over any squared distance.
 
+    Several rows are drawn together and their distances found in one read. A row drawn before the last picks were known
+    is kept with the probability by which they lessened its distance, and else thrown away: since distances only
+    shrink, that is a draw from the distances as they are now.
+
     Args:
         first: the first pick.
-        distance_to: position -> [N] squared distances of every row to it; rounding below 0 is forgiven.
+        distances_to: positions [m] -> [m, N] squared distances of every row to them; rounding below 0 is forgiven.
         size: rows wanted, at most N.
         generator: draws each further pick with probability proportional to its squared distance to the
             nearest pick; evenly among the rest once all distances are 0.
@@ -138,33 +144,36 @@ def d2_sampling(
     """
     generator = generator_or_default(generator)
     picks = [first]
-    nearest = distance_to(first).clamp_min_(0)
+    nearest = distances_to(torch.tensor([first]))[0].clamp_min_(0)
+    nearest[first] = 0
     while len(picks) < size:
-        nearest[picks[-1]] = 0
         mass = torch.cumsum(nearest if weights is None else nearest * weights, 0, dtype=torch.float64)
-        if float(mass[-1]) > 0:
-            pick = _draw_from(mass, generator)
-        else:
+        if not float(mass[-1]) > 0:
             free = torch.ones(len(nearest), dtype=torch.bool)
             free[picks] = False
             left = free.nonzero().flatten()
-            pick = int(left[randint(len(left), generator)])
-        picks.append(pick)
-        if len(picks) < size:
-            torch.minimum(nearest, distance_to(pick).clamp_min_(0), out=nearest)
-            nearest[picks] = 0
+            more = left[torch.randperm(len(left), generator=generator)[: size - len(picks)]]
+            return torch.cat((torch.tensor(picks, dtype=torch.int64), more))
+        drawn = _draw_from(mass, min(DRAWN_TOGETHER, size - len(picks)), generator)
+        distances = distances_to(drawn).clamp_min_(0)
+        luck = torch.rand(len(drawn), generator=generator) * nearest[drawn]
+        for place, pick in enumerate(drawn.tolist()):
+            if place == 0 or luck[place] < nearest[pick]:
+                picks.append(pick)
+                torch.minimum(nearest, distances[place], out=nearest)
+                nearest[pick] = 0
     return torch.tensor(picks, dtype=torch.int64)
 
 
 def _draw(weights: Tensor, generator: torch.Generator) -> int:
     """A position with probability proportional to its weight."""
-    return _draw_from(torch.cumsum(weights, 0, dtype=torch.float64), generator)
+    return int(_draw_from(torch.cumsum(weights, 0, dtype=torch.float64), 1, generator))
 
 
-def _draw_from(mass: Tensor, generator: torch.Generator) -> int:
-    """A position from cumulated weights."""
-    draw = torch.rand(1, generator=generator, dtype=torch.float64).to(mass.device) * mass[-1]
-    return int(torch.searchsorted(mass, draw, right=True).clamp_max_(len(mass) - 1))
+def _draw_from(mass: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """[count] positions from cumulated weights, with replacement."""
+    draws = torch.rand(count, generator=generator, dtype=torch.float64).to(mass.device) * mass[-1]
+    return torch.searchsorted(mass, draws, right=True).clamp_max_(len(mass) - 1)
 
 
 def kmeans_pp(
@@ -191,11 +200,11 @@ def kmeans_pp(
     if size == 0:
         return torch.empty(0, dtype=torch.int64)
 
-    def distance_to(row: int) -> Tensor:
-        return inner_products(embeddings, embeddings[row]).mul_(-2).add_(norms).add_(norms[row])
+    def distances_to(rows: Tensor) -> Tensor:
+        return inner_products(embeddings, embeddings[rows]).mul_(-2).add_(norms).add_(norms[rows, None])
 
     first = randint(len(embeddings), generator) if weights is None else _draw(weights, generator)
-    return d2_sampling(first, distance_to, size, generator, weights)
+    return d2_sampling(first, distances_to, size, generator, weights)
 
 
 def kmeans(

@@ -5,16 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hfal.functional.checks import (
-    check_logits,
-    check_size,
-    check_weights,
-    generator_or_default,
-    inner_products,
-    squared_norms,
-)
+from hfal.functional.checks import check_logits, check_size, check_weights, squared_norms
 from hfal.functional.diversity import d2_sampling
 from hfal.functional.select import top_k
+from hfal.functional.spaces import GradientSpace
 
 
 def badge(
@@ -49,99 +43,13 @@ def badge(
         ValueError: shapes that do not fit, one class, or a value that is not finite.
     """
     space = GradientSpace(embeddings, logits, multi_label=multi_label)
-    norms, distance_to = space.norms, space.distance_to
+    norms = space.norms
     size = min(check_size(size), len(embeddings))
     if size == 0:
         return torch.empty(0, dtype=torch.int64)
     weights = check_weights(weights, len(embeddings))
     first = int(top_k(norms if weights is None else norms * weights, 1, generator))
-    return d2_sampling(first, distance_to, size, generator, weights)
-
-
-class EuclideanSpace:
-    """Distances among rows, computed when they are asked for.
-
-    Args:
-        vectors: [N, D].
-
-    Attributes:
-        norms: [N] squared lengths.
-
-    Raises:
-        ValueError: wrong shape, or a value that is not finite.
-    """
-
-    def __init__(self, vectors: Tensor) -> None:
-        self.embeddings = vectors
-        self.norms = squared_norms(vectors)
-
-    def products(self, other: EuclideanSpace, row: int) -> Tensor:
-        """[N] inner products with a row of another space."""
-        return inner_products(self.embeddings, other.embeddings[row].float())
-
-    def distance_to(self, row: int) -> Tensor:
-        """[N] squared distances of every row to this one; rounding may bring them below 0."""
-        return self._distance(self, row)
-
-    def _distance(self, other: EuclideanSpace, row: int) -> Tensor:
-        return self.products(other, row).mul_(-2).add_(self.norms).add_(other.norms[row])
-
-    def nearest(self, other: EuclideanSpace) -> tuple[Tensor, Tensor]:
-        """The squared distance to the nearest row of another space of the kind, and which that is: [N] each."""
-        best = torch.full_like(self.norms, torch.inf)
-        which = torch.zeros(len(best), dtype=torch.int64)
-        for row in range(len(other.norms)):
-            distance = self._distance(other, row)
-            which[distance < best] = row
-            torch.minimum(best, distance, out=best)
-        return best, which
-
-
-class GradientSpace(EuclideanSpace):
-    """Distances among the gradients `a h'` of the last layer, under the model's own labels.
-
-    Args:
-        embeddings: [N, D] the layer's input h.
-        logits: [N, C] its output.
-        multi_label: the C outputs are independent yes/no decisions.
-
-    Raises:
-        ValueError: shapes that do not fit, one class, or a value that is not finite.
-    """
-
-    factors: Tensor
-
-    def __init__(self, embeddings: Tensor, logits: Tensor, *, multi_label: bool = False) -> None:
-        super().__init__(embeddings)
-        if len(logits) != len(embeddings):
-            raise ValueError(f"{len(embeddings)} rows of embeddings but {len(logits)} rows of logits")
-        self.factors = gradient_factors(logits, multi_label=multi_label)
-        self.norms = squared_norms(self.factors, "logits") * self.norms
-
-    def products(self, other: EuclideanSpace, row: int) -> Tensor:
-        """`(a . b)(h . g)`: the outer products are never formed."""
-        assert isinstance(other, GradientSpace)
-        return super().products(other, row).mul_(self.factors @ other.factors[row])
-
-
-def sketch_products(left: Tensor, right: Tensor, size: int, generator: torch.Generator | None = None) -> Tensor:
-    """[N, size] vectors whose inner products are near to those of the outer products `left x right`.
-
-    `(A l) * (B r) / sqrt(size)` with A and B Gaussian: unbiased, for any two rows (Holzmüller et al. 2023).
-
-    Args:
-        left: [N, C].
-        right: [N, D].
-        size: numbers a row.
-        generator: draws A and B.
-
-    Returns:
-        [N, size] float32.
-    """
-    generator = generator_or_default(generator)
-    a = torch.randn(left.shape[1], size, generator=generator)
-    b = torch.randn(right.shape[1], size, generator=generator)
-    return (left.float() @ a).mul_(right.float() @ b).div_(size**0.5)
+    return d2_sampling(first, space.distances_to, size, generator, weights)
 
 
 def expected_gradient_length(features: Tensor, logits: Tensor, *, multi_label: bool = False) -> Tensor:
@@ -193,14 +101,3 @@ def boundary_distance(logits: Tensor, weight: Tensor, *, multi_label: bool = Fal
     gaps = logits.gather(1, label[:, None]) - logits
     apart = torch.cdist(weight.float(), weight.float())[label].clamp_min(1e-12)
     return (gaps / apart).scatter(1, label[:, None], torch.inf).amin(1)
-
-
-def gradient_factors(logits: Tensor, *, multi_label: bool = False) -> Tensor:
-    """`p - onehot(argmax p)`, [N, C]: the loss gradient in the logits under the model's own label."""
-    if multi_label:
-        check_logits(torch.stack((torch.zeros_like(logits), logits), -1))
-        logits = logits.float()
-        return torch.sigmoid(logits) - (logits > 0).float()
-    probabilities = torch.softmax(check_logits(logits), -1)
-    label = probabilities.argmax(-1, keepdim=True)
-    return probabilities.scatter_add(-1, label, torch.full_like(label, -1, dtype=probabilities.dtype))

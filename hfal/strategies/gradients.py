@@ -107,7 +107,9 @@ class LCMD:
         """Labelled rows are the first centres."""
         pool = self._space(context.pool)
         nearest, cluster = pool.nearest(self._space(context.labeled)) if len(context.labeled) else (None, None)
-        picks = F.lcmd(pool.norms, pool.distance_to, size, nearest, cluster, context.generator, weights=context.weights)
+        picks = F.lcmd(
+            pool.norms, pool.distances_to, size, nearest, cluster, context.generator, weights=context.weights
+        )
         return picked(context, picks)
 
     def _space(self, signals: Signals) -> F.EuclideanSpace:

@@ -27,7 +27,7 @@ def test_lcmd_equals_the_plain_one(seed):
     points, centers = torch.randn(40, 3), torch.randn(3, 3)
     space = F.EuclideanSpace(points)
     nearest, own = space.nearest(F.EuclideanSpace(centers))
-    picks = F.lcmd(space.norms, space.distance_to, 8, nearest, own)
+    picks = F.lcmd(space.norms, space.distances_to, 8, nearest, own)
     assert picks.tolist() == brute_lcmd(points, 8, centers)
 
 
@@ -35,10 +35,10 @@ def test_lcmd_without_labels_starts_with_the_longest_and_leaves_twins():
     torch.manual_seed(0)
     points = torch.randn(20, 3)
     space = F.EuclideanSpace(torch.cat((points, points)))
-    picks = F.lcmd(space.norms, space.distance_to, 10)
+    picks = F.lcmd(space.norms, space.distances_to, 10)
     assert int(picks[0]) % 20 == int(points.norm(dim=1).argmax())
     assert len({int(pick) % 20 for pick in picks}) == 10
-    assert len(set(F.lcmd(space.norms, space.distance_to, 40).tolist())) == 40
+    assert len(set(F.lcmd(space.norms, space.distances_to, 40).tolist())) == 40
 
 
 @given(st.integers(0, 20), st.integers(2, 9))

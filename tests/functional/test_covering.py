@@ -16,7 +16,9 @@ def blobs(sizes, seed=0, spread=0.05):
 
 @pytest.mark.parametrize("with_labels", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_picks_cover_most_with_the_whole_graph_too(seed, with_labels):
+@pytest.mark.parametrize("held", [10**8, 50])
+def test_picks_cover_most_with_the_whole_graph_too(seed, with_labels, held, monkeypatch):
+    monkeypatch.setattr("hfal.functional.covering.EDGES", held)
     torch.manual_seed(seed)
     points = torch.randn(60, 3)
     labeled = torch.randn(4, 3) if with_labels else None

@@ -7,6 +7,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from hfal import functional as F
 from hfal.functional import checks
+from hfal.functional.diversity import d2_sampling
 
 PICKERS = {
     "kcenter_greedy": lambda x, k, g: F.kcenter_greedy(x, k, None, g),
@@ -185,3 +186,18 @@ def test_weights_pull_centroids_and_draws(generator):
     for bad in (torch.ones(3), torch.zeros(60), torch.full((60,), float("inf"))):
         with pytest.raises(ValueError, match="weights must be"):
             F.kmeans(x, 2, generator, weights=bad)
+
+
+def test_rows_drawn_together_are_drawn_as_one_by_one():
+    """The share of each pair of picks is that of k-means++ drawn step by step."""
+    points = torch.tensor([[0.0], [1.0], [3.0], [3.5]])
+    squared = (points - points.T).square()
+    generator = torch.Generator().manual_seed(0)
+    counts = torch.zeros(4, 4)
+    for _ in range(6000):
+        _, second, third = d2_sampling(0, lambda rows: squared[rows], 3, generator).tolist()
+        counts[second, third] += 1
+    for second in (1, 2, 3):
+        left = torch.minimum(squared[0], squared[second])
+        expected = float(squared[0, second] / squared[0].sum()) * left / left.sum()
+        torch.testing.assert_close(counts[second] / 6000, expected, atol=0.025, rtol=0)

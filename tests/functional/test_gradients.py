@@ -3,7 +3,7 @@ import torch
 
 from hfal import functional as F
 from hfal.functional.diversity import d2_sampling
-from hfal.functional.gradients import gradient_factors
+from hfal.functional.spaces import gradient_factors
 
 
 def explicit_gradients(hidden, logits, multi_label=False):
@@ -37,7 +37,7 @@ def test_badge_equals_kmeans_pp_on_explicit_gradients(multi_label):
     after = generator.get_state()
     reference = torch.Generator()
     reference.set_state(after)
-    expected = d2_sampling(first, lambda row: ((gradients - gradients[row]) ** 2).sum(1), 10, reference)
+    expected = d2_sampling(first, lambda rows: torch.cdist(gradients[rows], gradients).square(), 10, reference)
     generator.set_state(state)
     assert F.badge(hidden, logits, 10, generator, multi_label=multi_label).tolist() == expected.tolist()
 
