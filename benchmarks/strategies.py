@@ -206,5 +206,57 @@ def seals() -> Iterator[Row]:
         )
 
 
+class OnDisk:
+    """A float16 matrix in a file, read by slices; how often is counted."""
+
+    def __init__(self, path: str, rows: int, dims: int) -> None:
+        self.path, self.rows, self.dims, self.read = path, rows, dims, 0
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __getitem__(self, part: slice) -> torch.Tensor:
+        start, stop, _ = part.indices(self.rows)
+        self.read += stop - start
+        values = np.fromfile(self.path, np.float16, (stop - start) * self.dims, offset=start * self.dims * 2)
+        return torch.from_numpy(values.reshape(-1, self.dims))
+
+
+def on_disk() -> Iterator[Row]:
+    """kcenter and margin>kmeans, 1,000 of 10,000,000 x 384 in float16 on disk: memory and reads of the file."""
+    total = 10_000_000
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/matrix"
+        with open(path, "wb") as handle:
+            for seed in range(40):
+                handle.write(clustered(total // 40, groups=500, seed=seed).half().numpy().tobytes())
+        matrix = OnDisk(path, total, DIMS)
+        times: list[float] = []
+        memory = peak_megabytes(lambda: times.append(best(lambda: F.kcenter_blocks(matrix, 1000), 1)))
+        yield (
+            "kcenter, 1,000 of 10,000,000 x 384 in float16 on disk",
+            f"{seconds(times[0])}, {memory:,.0f} MB",
+            "the file: 7,680 MB",
+            f"{matrix.read / total:.2f} reads of it",
+            "4,000 MB, 2 reads",
+        )
+        matrix.read = 0
+        scores = torch.rand(total, generator=torch.Generator().manual_seed(0))
+
+        def margin_kmeans() -> None:
+            reach = F.top_k(scores, 10_000).sort().values
+            rows = torch.cat([matrix[slice(int(row), int(row) + 1)] for row in reach])
+            F.kmeans_pick(rows, 1000)
+
+        memory = peak_megabytes(lambda: times.append(best(margin_kmeans, 1)))
+        yield (
+            "margin>kmeans, the same",
+            f"{seconds(times[1])}, {memory:,.0f} MB",
+            "the file: 7,680 MB",
+            f"{matrix.read / total:.3f} reads of it",
+            "4,000 MB, 2 reads",
+        )
+
+
 logging.getLogger("hfal").setLevel(logging.ERROR)
-BENCHMARKS = {"batchbald": batchbald, "of_20_000": of_20_000, "nets": nets, "seals": seals}
+BENCHMARKS = {"batchbald": batchbald, "of_20_000": of_20_000, "nets": nets, "seals": seals, "on_disk": on_disk}

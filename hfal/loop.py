@@ -378,7 +378,7 @@ class ActiveLearner:
 
     def _indexed(self, seed: int) -> Neighbours:
         """The neighbours of all rows that are labelled or can be, as the model embeds them when they are asked for."""
-        rows = np.union1d(self.pool.unlabeled, self.pool.labeled)
+        rows = self.pool.canonical(np.union1d(self.pool.unlabeled, self.pool.labeled))
         found = self.learner.signals(self.pool.inputs(rows), Needs(pool=frozenset({"embeddings"})))
         return Neighbours.build(found.get("embeddings").numpy(), rows, seed)
 

@@ -32,12 +32,13 @@ class Neighbours:
 
     Args:
         index: faiss's, over vectors of length 1.
-        rows: [N] what each of its vectors is called; ascending.
+        rows: [N] the number by which each of its vectors is asked for and found.
     """
 
     def __init__(self, index: Any, rows: NDArray[np.int64]) -> None:
         self._index = index
         self.rows = rows
+        self._ascending = np.argsort(rows)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -48,7 +49,7 @@ class Neighbours:
 
         Args:
             embeddings: [N, D]; read in parts, so a memory map may be larger than memory allows twice over.
-            rows: [N] ascending numbers by which rows are asked for and found.
+            rows: [N] their numbers.
             seed: of the k-means, and of the rows it is fitted on.
         """
         faiss = faiss_module()
@@ -74,7 +75,7 @@ class Neighbours:
 
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """[k, D] of these rows, of length 1."""
-        found: NDArray[np.float32] = self._index.reconstruct_batch(self._places(rows))
+        found: NDArray[np.float32] = self._index.reconstruct_batch(self.places(rows))
         return found
 
     def search(self, rows: NDArray[np.int64], neighbours: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -83,11 +84,13 @@ class Neighbours:
         found: NDArray[np.int64] = np.where(places >= 0, self.rows[places], -1)
         return found, cosines
 
-    def _places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        places = np.searchsorted(self.rows, rows)
-        if (places >= len(self.rows)).any() or (self.rows[places] != rows).any():
+    def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where these rows stand in the order in which they were given."""
+        at = np.searchsorted(self.rows, rows, sorter=self._ascending).clip(max=len(self.rows) - 1)
+        places: NDArray[np.int64] = self._ascending[at]
+        if (self.rows[places] != rows).any():
             raise ValueError("a row that is not in the index")
-        return places.astype(np.int64)
+        return places
 
     def save(self, path: Path) -> None:
         """Write the index, and beside it the rows' numbers."""

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from hfal.budget import Budget, in_words
-from hfal.errors import HfalError, count
+from hfal.errors import count
 from hfal.evaluation import Curve, cost_of, cost_to_reach, mean_curve
 from hfal.evaluation.stopping import advice
 from hfal.labeling import Work, open_work
@@ -22,8 +22,6 @@ from hfal.report.together import agreement_of
 from hfal.report.view import RunView
 from hfal.rounds import Round
 from hfal.running import Outcome, Part
-from hfal.strategies import Entry, Strategy, entries
-from hfal.strategies.base import Scheduled
 
 MOST_SHOWN = 3
 """Scores of a round that are printed."""
@@ -176,35 +174,3 @@ def status_lines(run: RunView) -> Iterator[str]:
         yield f"next      the budget is spent: raise budget.{unit} to go on, or `hfal report` and `hfal predict`"
     else:
         yield "next      `hfal run` with the same config goes on"
-
-
-def strategy_table() -> Table:
-    """Every strategy with what it costs."""
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for title in ("name", "what it picks", "paper", "signals", "passes", "memory"):
-        table.add_column(title)
-    for entry in entries():
-        signals, passes, memory = cost(entry)
-        table.add_row(entry.name, escape(entry.summary), escape(entry.paper), signals, passes, escape(memory))
-    return table
-
-
-def cost(entry: Entry) -> tuple[str, str, str]:
-    """Signals, passes over the pool, and memory of a strategy, from what it says it needs."""
-    try:
-        strategy: Strategy = entry.make()
-    except HfalError:
-        return "those of its parts", "its parts'", "its parts'"
-    if isinstance(strategy, Scheduled):
-        return "those of its parts", "its parts'", "its parts'"
-    needs = strategy.needs
-    names = sorted(needs.every_field)
-    if not needs.of_model().any_pool:
-        return ", ".join(names) or "none", "0", "[N]"
-    passes = "1"
-    if needs.mc_samples:
-        passes = f"1 + {needs.mc_samples} heads" if needs.mc_layers == "head" else str(needs.mc_samples)
-    sizes = {"logits": "[N, C]", "embeddings": "[N, D]", "features": "[N, D]", "mc_logits": "[K, N, C]"}
-    memory = " + ".join(sorted({sizes[name] for name in needs.of_model().pool})) or "[N]"
-    of = " of words" if "word" in needs.units else ""
-    return ", ".join(names) + of, passes, memory

@@ -28,7 +28,7 @@ LAYERS = [
     {"running"},
     {"labeling"},
     {"hub"},
-    {"output", "predicting", "starting"},
+    {"output", "predicting", "starting", "stream", "catalog"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -80,6 +80,7 @@ def test_functional_stands_alone():
                 "collections",
                 "dataclasses",
                 "math",
+                "typing",
             }
 
 

@@ -48,7 +48,31 @@ def test_the_last_batch_is_what_the_budget_leaves_and_an_empty_pool_ends_the_run
     assert [r.asked for r in build(small, test_rows, tiny_model, budget=500)] == [10, 10, 6]
 
 
-@pytest.mark.parametrize("strategy", ["margin>kmeans(prefilter=3)", "bald", "badge", "coreset", "random"])
+EVERY_KIND = [
+    "margin>kmeans(prefilter=3)",
+    "bald",
+    "badge",
+    "coreset",
+    "random",
+    "batchbald(mc_samples=5)",
+    "bait",
+    "cluster_margin",
+    "prob_cover",
+    "uncertainty_herding",
+    "vaal(steps=5)",
+    "tavaal(steps=5)",
+    "waal(steps=5)",
+    "discriminative(steps=5)",
+    "learning_loss(steps=5)",
+    "multi_view",
+    "margin>deepfool(prefilter=2)",
+    "seals(then=badge, neighbours=5)",
+    "anchoral(then=margin, neighbours=5, subpool=30)",
+    "exploration(then=margin, schedule=decay)",
+]
+
+
+@pytest.mark.parametrize("strategy", EVERY_KIND)
 def test_picks_do_not_depend_on_the_order_of_the_rows(rows, test_rows, tiny_model, strategy):
     straight = build(rows, test_rows, tiny_model, strategy=strategy)
     mixed = build(rows.shuffle(seed=11), test_rows, tiny_model, strategy=strategy)
@@ -143,6 +167,59 @@ def test_a_run_that_ends_at_any_write_resumes_with_the_same_picks(
     resumed, undisturbed = resumed_after(make, tmp_path / "run", when, monkeypatch)
     assert picks(resumed) == picks(undisturbed)
     assert [r.metrics for r in resumed.rounds] == [r.metrics for r in undisturbed.rounds]
+
+
+@pytest.mark.parametrize("when", range(5, 17))
+def test_what_holds_for_all_rounds_is_kept_through_any_end(rows, test_rows, tiny_model, tmp_path, monkeypatch, when):
+    """Clusters of the first round's model and an index over its embeddings, which later rounds could not find again."""
+
+    def make(folder):
+        options = {
+            "learner": quick_learner("fine_tune", tiny_model),
+            "budget": 20,
+            "batch_size": 5,
+            "strategy": "seals(then=cluster_margin(clusters=9), neighbours=20)",
+        }
+        return build(rows, test_rows, tiny_model, folder, **options)
+
+    resumed, undisturbed = resumed_after(make, tmp_path, when, monkeypatch)
+    assert picks(resumed) == picks(undisturbed)
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == [
+        "clusters-9.npy",
+        "neighbours.faiss",
+        "neighbours.npy",
+    ]
+
+
+def test_only_rows_in_reach_are_looked_at_closely(rows, test_rows, tiny_model, monkeypatch):
+    looked = []
+    learner = FrozenHead(tiny_model)
+    inner = learner._looked
+
+    def counting(part, needs):
+        if needs.looks:
+            looked.append(len(part))
+        return inner(part, needs)
+
+    monkeypatch.setattr(learner, "_looked", counting)
+    build(rows, test_rows, tiny_model, learner=learner, strategy="margin>egl_word(prefilter=2)").run()
+    assert looked == [20, 20, 20]
+
+
+def test_a_strategy_near_labelled_rows_scores_its_candidates_only(rows, test_rows, tiny_model, monkeypatch):
+    scored = []
+    learner = FrozenHead(tiny_model)
+    inner = learner.signals
+
+    def counting(part, needs):
+        if needs.reduce:
+            scored.append(len(part))
+        return inner(part, needs)
+
+    monkeypatch.setattr(learner, "signals", counting)
+    active = build(rows, test_rows, tiny_model, learner=learner, strategy="seals(then=margin, neighbours=3)")
+    active.run()
+    assert len(scored) == 3 and max(scored) <= 3 * 30
 
 
 def test_labels_from_the_start_cost_nothing_and_make_round_zero(test_rows, tiny_model):

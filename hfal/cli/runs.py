@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -120,11 +121,11 @@ def report(
 def strategies(
     wide: Annotated[bool, typer.Option("--wide", help="One line each, however long.")] = False,
 ) -> None:
-    """All acquisition strategies: what they do, paper, signals, passes and memory."""
-    from hfal.output import strategy_table
+    """All acquisition strategies: what they do, paper, tasks, signals, passes and memory."""
+    from hfal.catalog import strategy_table
 
     if wide:
-        out.width = 200
+        out.width = 240
     out.print(strategy_table())
     out.print(
         "Compose them: 'margin>kmeans(prefilter=10)' keeps the best 10 x batch by margin and picks among them by "
@@ -150,6 +151,36 @@ def predict(
     count = predict_file(folder, file, output, split)
     if output:
         out.print(f"{count:,} rows labelled: {escape(str(output))}")
+
+
+@app.command()
+def stream(
+    folder: Annotated[Path, typer.Argument(help="A run folder, whose last model decides.", metavar="RUN")],
+    file: Annotated[str, typer.Argument(help="JSON lines, one row each; - reads them as they come.")] = "-",
+    rate: Annotated[float, typer.Option(help="Share of the rows that may be asked.")] = 0.1,
+    budget: Annotated[int | None, typer.Option(help="Rows that may be asked in all.")] = None,
+    strategy: Annotated[str, typer.Option(help="One that scores each row: margin, entropy, bald, mnlp, …")] = "margin",
+    block: Annotated[int | None, typer.Option(help="Rows decided together; 1 for -, else 256.", min=1)] = None,
+    state: Annotated[Path | None, typer.Option(help="Folder of the state; RUN/stream where it is not given.")] = None,
+) -> None:
+    """Decide of rows as they come whether to ask for their label; those asked are printed, and kept with the state."""
+    from hfal.predicting import last_model
+    from hfal.report.view import open_run
+    from hfal.stream import Stream, blocks
+
+    silence_libraries()
+    learner, task = last_model(open_run(folder))
+    deciding = Stream(learner, task, state or folder / "stream", strategy, rate, budget)
+    if file != "-" and not Path(file).is_file():
+        raise HfalError(f"there is no file {file}")
+    with sys.stdin if file == "-" else open(file, encoding="utf-8") as lines:
+        for rows in blocks(lines, block or (1 if file == "-" else 256), "standard input" if file == "-" else file):
+            for decision in deciding.offer(rows):
+                if decision.asked:
+                    print(json.dumps(decision.row, ensure_ascii=False), flush=True)
+            if deciding.spent:
+                break
+    err.print(f"{deciding.asked:,} of {deciding.seen:,} rows asked: {escape(str(deciding.folder / 'asked.jsonl'))}")
 
 
 @app.command()

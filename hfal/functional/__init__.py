@@ -6,6 +6,7 @@ without one, from a generator seeded with 0, so that the same call gives the sam
 """
 
 from hfal.functional.bayesian import bald, consensus_kl, mean_std, vote_entropy
+from hfal.functional.blocks import kcenter_blocks
 from hfal.functional.clusters import both_ends, class_quota, lcmd, linked_clusters, merge_clusters, round_robin
 from hfal.functional.coverage import cosine, coverage_greedy, labelled_radius, matching_temperature, rbf
 from hfal.functional.covering import ball_radius, kcenter_outliers, prob_cover
@@ -65,6 +66,7 @@ __all__ = [
     "expected_log_likelihoods",
     "frank_wolfe",
     "gumbel_top_k",
+    "kcenter_blocks",
     "kcenter_greedy",
     "kcenter_outliers",
     "kmeans",

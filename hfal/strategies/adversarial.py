@@ -250,6 +250,9 @@ class WAAL(_Told):
     steps: int = 400
     adversary: float = 0.01
     balance: float = 1.0
+    needs: ClassVar[Needs] = Needs(
+        pool=frozenset({"embeddings"}), labeled=frozenset({"embeddings"}), units=frozenset({"row"})
+    )
 
     def select(self, context: Context, size: int) -> Selection:
         """Without labels rows are drawn."""

@@ -30,7 +30,13 @@ class KMeans:
 @register("coreset", paper="Sener and Savarese 2018")
 @dataclass(frozen=True)
 class Coreset:
-    """k-center greedy: rows farthest from all labelled rows, in the space of embeddings."""
+    """k-center greedy: rows farthest from all labelled rows, in the space of embeddings.
+
+    Pools of more than `blocks` rows are read once, block by block: the radius is then at most four times the smallest
+    possible, where it is at most twice that else.
+    """
+
+    blocks: int = 2**20
 
     @property
     def needs(self) -> Needs:
@@ -39,9 +45,10 @@ class Coreset:
 
     def select(self, context: Context, size: int) -> Selection:
         """Each pick is the row farthest from the labelled rows and the picks before it."""
-        labeled = context.labeled.embeddings
-        picks = F.kcenter_greedy(context.pool.get("embeddings"), size, labeled, context.generator, context.weights)
-        return picked(context, picks)
+        labeled, pool = context.labeled.embeddings, context.pool.get("embeddings")
+        if len(pool) > self.blocks and context.weights is None:
+            return picked(context, F.kcenter_blocks(pool, size, labeled, context.generator))
+        return picked(context, F.kcenter_greedy(pool, size, labeled, context.generator, context.weights))
 
 
 @register("farthest_first", paper="Gonzalez 1985; Geifman and El-Yaniv 2017")

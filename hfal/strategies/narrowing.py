@@ -81,14 +81,20 @@ class AnchorAL(_Near):
     anchors: int = 10
     subpool: int = 1000
 
+    @property
+    def needs(self) -> Needs:
+        """Nothing of the whole pool, but one label a row."""
+        return Needs(units=frozenset({"row"}))
+
     def candidates(self, context: Context, index: Neighbours, size: int) -> NDArray[np.int64]:
         """New anchors each round, the same number for each class."""
         chosen = self._anchors(context, index)
         found, similarity = index.search(context.labeled.rows[chosen.numpy()], self.neighbours)
-        rows, place, counts = np.unique(found[found >= 0], return_inverse=True, return_counts=True)
-        total = np.bincount(place, similarity[found >= 0], minlength=len(rows))
-        best = np.lexsort((rows, -total / counts))[: max(self.subpool, size)]
-        result: NDArray[np.int64] = rows[best]
+        rows, which, counts = np.unique(found[found >= 0], return_inverse=True, return_counts=True)
+        mean = np.bincount(which, similarity[found >= 0], minlength=len(rows)) / counts
+        order = np.argsort(index.places(rows))  # that of the pool, whatever the order of its file
+        best = F.top_k(torch.from_numpy(mean[order]), max(self.subpool, size), context.generator)
+        result: NDArray[np.int64] = rows[order][best.numpy()]
         return result
 
     def _anchors(self, context: Context, index: Neighbours) -> Tensor:
