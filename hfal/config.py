@@ -130,6 +130,7 @@ class FrozenHeadSection(_ModelSection):
     normalize: bool = True
     head_dropout: float = Field(0.1, ge=0, lt=1)
     layers: int | None = Field(None, ge=1)
+    twins: bool = False
     finally_: Literal["fine_tune"] | None = Field(None, alias="finally")
     training: TrainingConfig = Field(default_factory=lambda: TrainingConfig())
 
@@ -143,6 +144,7 @@ class FrozenHeadSection(_ModelSection):
             normalize=self.normalize,
             head_dropout=self.head_dropout,
             layers=self.layers,
+            twins=self.twins,
             max_length=self.max_length,
             pad_token=self.pad_token,
             trust_remote_code=self.trust_remote_code,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from transformers import PreTrainedModel
 
 from hfal.alignment import UNSEEN, certain_outside, model_inputs, slices, unit_values
@@ -40,6 +41,7 @@ class Probe:
         pooling: "mean" or "cls", for `embeddings`.
         seed: of the dropout masks.
         precision: a context in which the model runs (autocast), made anew for each batch.
+        checkpoints: weights of the model at other times, for samples of that kind.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Probe:
         pooling: str,
         seed: int,
         precision: Callable[[], Any],
+        checkpoints: Sequence[dict[str, Tensor]] = (),
     ) -> None:
         self.model = model
         self.needs = needs
@@ -57,6 +60,7 @@ class Probe:
         self.pooling = pooling
         self.seed = seed
         self.precision = precision
+        self.checkpoints = checkpoints
         self.body = model.base_model
         if self.body is model and needs.mc_samples and needs.mc_layers == "head":
             raise HfalError(f"{type(model).__name__} has no separate encoder: use mc_layers='all'")
@@ -112,6 +116,9 @@ class Probe:
                 hook.remove()
 
     def _samples(self, batch: dict[str, Tensor], seen: dict[str, Any]) -> Tensor:
+        if self.needs.mc_layers == "checkpoints":
+            members = self.checkpoints[-self.needs.mc_samples :]
+            return torch.stack([functional_call(self.model, member, (), batch).logits for member in members], 1)
         every_layer = self.needs.mc_layers == "all"
         body = {name for name, module in self.model.named_modules() if module is self.body}
         prefixes = tuple(f"{name}." for name in body)

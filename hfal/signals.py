@@ -105,6 +105,9 @@ def _take(field: Any, indices: Tensor) -> Any:
     return field.take(indices) if isinstance(field, Ragged) else field[indices]
 
 
+MC_LAYERS = ("head", "all", "checkpoints")
+"""Where samples of the model come from; of two that are asked for in one pass, the later one."""
+
 Reducer = Callable[[Signals], Tensor]
 
 
@@ -117,8 +120,9 @@ class Needs:
         labeled: fields wanted for the labelled rows.
         batch: fields that the reducers read; they are dropped after each batch.
         reduce: name -> function from the `Signals` of a batch to [B] scores. Memory is [N] whatever it reads.
-        mc_samples: K dropout samples for `mc_logits`.
-        mc_layers: "head" (the encoder runs once; Shelmanov et al. 2021) or "all" (K passes).
+        mc_samples: K samples of the model for `mc_logits`.
+        mc_layers: where they come from: dropout in the "head" (the encoder runs once; Shelmanov et al. 2021) or in
+            "all" layers (K passes), or "checkpoints" of one training (at most K passes; Chitta et al. 2019).
         units: what has an output of the model where that is read: {"row"}, {"word"}, or neither matters. "row"
             where it is not said and logits, features or samples are read.
     """
@@ -140,8 +144,8 @@ class Needs:
             object.__setattr__(self, name, asked)
         if "mc_logits" in self.every_field and self.mc_samples < 1:
             raise ValueError("mc_logits need mc_samples of at least 1")
-        if self.mc_layers not in ("head", "all"):
-            raise ValueError(f"mc_layers must be 'head' or 'all', got {self.mc_layers!r}")
+        if self.mc_layers not in MC_LAYERS:
+            raise ValueError(f"mc_layers must be one of {', '.join(MC_LAYERS)}, got {self.mc_layers!r}")
         units = frozenset(self.units)
         if not units and self.every_field & OF_OUTPUTS:
             units = frozenset({"row"})
@@ -178,6 +182,6 @@ class Needs:
             batch=self.batch | other.batch,
             reduce={**self.reduce, **other.reduce},
             mc_samples=max(self.mc_samples, other.mc_samples),
-            mc_layers="all" if "all" in (self.mc_layers, other.mc_layers) else "head",
+            mc_layers=max(self.mc_layers, other.mc_layers, key=MC_LAYERS.index),
             units=self.units | other.units,
         )

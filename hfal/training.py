@@ -39,6 +39,9 @@ from hfal.learners.base import FitReport
 from hfal.tasks.base import Task
 from hfal.tokens import Tokens
 
+Weights = dict[str, Tensor]
+"""A model's weights by name."""
+
 
 class TrainingConfig(BaseModel):
     """How a model is trained, in transformers' words.
@@ -59,6 +62,7 @@ class TrainingConfig(BaseModel):
         mixed_precision: "auto" is bf16 on a GPU that has it, else none.
         early_stopping_patience: epochs without a better validation loss before training stops. The best
             epoch is kept. Only with validation rows.
+        save_total_limit: epochs, the last ones, whose weights are kept: a committee for `mc_layers=checkpoints`.
         log_with: an Accelerate tracker, as "tensorboard"; logs go to the run folder's `logs`.
     """
 
@@ -76,6 +80,7 @@ class TrainingConfig(BaseModel):
     class_weights: Literal["balanced"] | None = None
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     early_stopping_patience: int | None = Field(None, ge=1)
+    save_total_limit: int = Field(0, ge=0)
     log_with: Literal["tensorboard", "wandb", "mlflow", "comet_ml", "aim", "clearml", "swanlab"] | None = None
 
 
@@ -155,6 +160,7 @@ def train(
     seed: int,
     validation: Examples | None = None,
     logs: Path | None = None,
+    checkpoints: list[Weights] | None = None,
 ) -> tuple[PreTrainedModel, FitReport]:
     """Train a model on tokenized rows. The loss of a step is the mean over its outputs: rows, or words.
 
@@ -166,6 +172,7 @@ def train(
         seed: of row order and dropout.
         validation: rows that decide on early stopping and the best epoch.
         logs: where trackers write.
+        checkpoints: takes up the weights of the last `save_total_limit` epochs.
 
     Returns:
         The model, in evaluation mode on the device, and how it went.
@@ -221,6 +228,9 @@ def train(
                 bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
                 if config.log_with:
                     accelerator.log({"train/loss": loss, "train/learning_rate": schedule.get_last_lr()[0]}, step)
+            if checkpoints is not None and config.save_total_limit:
+                checkpoints.append({name: value.detach().cpu().clone() for name, value in model.state_dict().items()})
+                del checkpoints[: -config.save_total_limit]
             if validation is not None:
                 value = _validation_loss(wrapped, task, validation, accelerator.device)
                 if stopper.seen(value, epoch, model):

@@ -20,7 +20,7 @@ from hfal.functional.diversity import (
 )
 from hfal.functional.fisher import bait
 from hfal.functional.frank_wolfe import expected_log_likelihoods, frank_wolfe
-from hfal.functional.gradients import badge, boundary_distance, expected_gradient_length
+from hfal.functional.gradients import badge, boundary_distance, boundary_step, expected_gradient_length
 from hfal.functional.greedy import lazy_greedy
 from hfal.functional.joint import batchbald, epig
 from hfal.functional.neighbours import contrast, mean_cosine
@@ -54,6 +54,7 @@ __all__ = [
     "batchbald",
     "both_ends",
     "boundary_distance",
+    "boundary_step",
     "class_quota",
     "consensus_kl",
     "contrast",

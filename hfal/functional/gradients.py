@@ -80,6 +80,34 @@ def expected_gradient_length(features: Tensor, logits: Tensor, *, multi_label: b
     return lengths * (p * apart).sum(-1)
 
 
+def boundary_step(logits: Tensor, weight: Tensor) -> Tensor:
+    """The smallest change of a linear layer's input that brings its output to the nearest boundary.
+
+    `(z_y - z_c) / |w_c - w_y|^2 (w_c - w_y)` for the class c for which that is shortest, y being the predicted class
+    (Moosavi-Dezfooli et al. 2016, eq. 7).
+
+    Args:
+        logits: [N, C] the layer's output.
+        weight: [C, D].
+
+    Returns:
+        [N, D] in the type of `weight`.
+    """
+    gaps, apart, label = _gaps(logits.to(weight.dtype), weight)
+    other = (gaps / apart).argmin(1)
+    rows = torch.arange(len(logits))
+    step = gaps[rows, other] / apart[rows, other].square()
+    return step[:, None] * (weight[other] - weight[label])
+
+
+def _gaps(logits: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """How far each class is behind the predicted one [N, C] (infinite for itself), its weights' distance, the class."""
+    label = logits.argmax(-1)
+    gaps = logits.gather(1, label[:, None]) - logits
+    apart = torch.cdist(weight, weight)[label].clamp_min(1e-12)
+    return gaps.scatter(1, label[:, None], torch.inf), apart, label
+
+
 def boundary_distance(logits: Tensor, weight: Tensor, *, multi_label: bool = False) -> Tensor:
     """Distance to the nearest boundary of a linear layer, in the space of its input.
 
@@ -96,8 +124,5 @@ def boundary_distance(logits: Tensor, weight: Tensor, *, multi_label: bool = Fal
     if multi_label:
         lengths: Tensor = torch.linalg.vector_norm(weight.float(), dim=1).clamp_min(1e-12)
         return (logits.float().abs() / lengths).amin(1)
-    logits = check_logits(logits)
-    label = logits.argmax(-1)
-    gaps = logits.gather(1, label[:, None]) - logits
-    apart = torch.cdist(weight.float(), weight.float())[label].clamp_min(1e-12)
-    return (gaps / apart).scatter(1, label[:, None], torch.inf).amin(1)
+    gaps, apart, _ = _gaps(check_logits(logits), weight.float())
+    return (gaps / apart).amin(1)

@@ -7,6 +7,7 @@ from typing import Any
 
 import transformers
 from datasets import Dataset
+from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from hfal.alignment import token_cache
@@ -20,7 +21,9 @@ from hfal.models import POOLINGS, check_pooling, load_classifier, load_tokenizer
 from hfal.probe import Probe, WordProbe
 from hfal.signals import Needs, Signals
 from hfal.tasks.base import Task
-from hfal.training import Examples, TrainingConfig, autocast_for, train
+from hfal.training import Examples, TrainingConfig, Weights, autocast_for, train
+
+CHECKPOINTS = "checkpoints"
 
 
 class FineTune:
@@ -58,6 +61,7 @@ class FineTune:
         self.trust_remote_code = trust_remote_code
         self._model: PreTrainedModel | None = None
         self._trained = False
+        self._checkpoints: list[Weights] = []
 
     def describe(self) -> dict[str, Any]:
         """The learner as configuration."""
@@ -78,7 +82,7 @@ class FineTune:
         self.tokenizer = load_tokenizer(
             self.name, trust_remote_code=self.trust_remote_code, pad_token=self.pad_token, of_words=task.per_word
         )
-        self._model, self._trained = self._fresh(), False
+        self._model, self._trained, self._checkpoints = self._fresh(), False, []
         length = max_length_of(self._model, self.tokenizer, self.max_length)
         self.tokens = token_cache(self.tokenizer, task, length)
 
@@ -100,6 +104,7 @@ class FineTune:
 
     def fit(self, train_rows: Dataset, validation: Dataset | None = None) -> FitReport:
         """See `Learner.fit`."""
+        checkpoints: list[Weights] = []
         model, report = train(
             self._fresh(),
             self.task,
@@ -108,8 +113,9 @@ class FineTune:
             seed=derive_seed("train", self.seed, len(train_rows)),
             validation=None if validation is None else self._examples(validation),
             logs=None if self.cache is None else self.cache.parent / "logs",
+            checkpoints=checkpoints,
         )
-        self._model, self._trained = model, True
+        self._model, self._trained, self._checkpoints = model, True, checkpoints
         return report
 
     def _examples(self, rows: Dataset) -> Examples:
@@ -137,6 +143,7 @@ class FineTune:
             pooling="mean" if self.pooling == "entities" and not self._trained else self.pooling,
             seed=derive_seed("mc", self.seed),
             precision=autocast_for(self.config.mixed_precision),
+            checkpoints=self._members(needs),
             **options,
         )
         looks = None if not needs.looks else look_of(self, model, needs.looks)
@@ -152,6 +159,18 @@ class FineTune:
         )
         return as_signals(outputs, self.task)
 
+    def _members(self, needs: Needs) -> list[Weights]:
+        """The weights of a committee, where one is asked for."""
+        if needs.mc_layers != "checkpoints" or not needs.mc_samples:
+            return []
+        if len(self._checkpoints) < 2:
+            raise HfalError(
+                f"mc_layers=checkpoints needs the weights of at least two epochs, there are {len(self._checkpoints)}: "
+                "set learner.training.save_total_limit (5, say)"
+            )
+        device = state().device
+        return [{name: value.to(device) for name, value in weights.items()} for weights in self._checkpoints]
+
     def evaluate(self, rows: Dataset) -> dict[str, Any]:
         """See `Learner.evaluate`."""
         return evaluate(self, self.task, rows)
@@ -161,9 +180,13 @@ class FineTune:
         with quiet():
             self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+        for number, weights in enumerate(self._checkpoints):
+            (folder / CHECKPOINTS).mkdir(exist_ok=True)
+            save_file(weights, folder / CHECKPOINTS / f"{number:03d}.safetensors")
 
     def load(self, folder: Path) -> None:
         """See `Learner.load`."""
         with quiet():
             loaded = getattr(transformers, self.task.auto_model).from_pretrained(folder, use_safetensors=True)
         self._model, self._trained = loaded.eval(), True
+        self._checkpoints = [load_file(path) for path in sorted((folder / CHECKPOINTS).glob("*.safetensors"))]

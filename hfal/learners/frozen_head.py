@@ -22,7 +22,7 @@ from hfal.dropout import dropout_mask
 from hfal.embeddings import EmbeddingStore
 from hfal.errors import HfalError
 from hfal.frozen import FrozenHeadConfig, FrozenHeadModel, FrozenWordHeadModel, cut_layers
-from hfal.functional import Ragged, boundary_distance
+from hfal.functional import Ragged, boundary_distance, boundary_step
 from hfal.inference import Collected, Outputs, as_signals, reducer, run_pass, token_budget
 from hfal.learners.base import FitReport, evaluate, outputs_of
 from hfal.learners.fine_tune import FineTune
@@ -53,6 +53,9 @@ HELD = 262_144
 WORD_POWER = 0.25
 """Where most words are outside of any entity, classes are weighed by their inverse frequency to this power."""
 
+OVERSHOOT = 0.02
+"""How far over the boundary a row's twin lies, as a share of the way."""
+
 Slots = NDArray[np.int64]
 Head = tuple[NDArray[np.float64], NDArray[np.float64], int]
 """Weights [C, D], biases [C], steps."""
@@ -74,6 +77,8 @@ class FrozenHead:
         head_dropout: share of the features dropped in Monte Carlo samples.
         layers: the lowest layers of the encoder that are used. All for rows; two thirds for words, where it is
             not given and the encoder can be cut.
+        twins: train on each labelled row's adversarial twin too: its embedding, moved just over the head's nearest
+            boundary, with the same label (DFAL; Ducoffe and Precioso 2018). For texts with one label.
         max_length: tokens a text may have; the model's own limit where it is lower. Longer texts are cut, longer
             lists of words read in windows.
         pad_token: for tokenizers that have none.
@@ -92,6 +97,7 @@ class FrozenHead:
         normalize: bool = True,
         head_dropout: float = 0.1,
         layers: int | None = None,
+        twins: bool = False,
         max_length: int | None = None,
         pad_token: str | None = None,
         trust_remote_code: bool = False,
@@ -113,6 +119,7 @@ class FrozenHead:
         self.normalize = normalize
         self.head_dropout = head_dropout
         self.layers = layers
+        self.twins = twins
         self.max_length = max_length
         self.pad_token = pad_token
         self.trust_remote_code = trust_remote_code
@@ -134,6 +141,7 @@ class FrozenHead:
             "normalize": self.normalize,
             "head_dropout": self.head_dropout,
             "layers": self.layers,
+            "twins": self.twins,
             "max_length": self.max_length,
             "finally": self.finally_,
             "training": self.training.model_dump(),
@@ -150,6 +158,8 @@ class FrozenHead:
         if same:
             return
         check_pooling(self.pooling, task)
+        if self.twins and (task.per_word or task.multi_label):
+            raise HfalError(f"learner.twins is for rows with one label, not for {task.name} with several")
         self.tokenizer = load_tokenizer(
             self.name, trust_remote_code=self.trust_remote_code, pad_token=self.pad_token, of_words=task.per_word
         )
@@ -213,7 +223,12 @@ class FrozenHead:
         embeddings = torch.cat([part for part, _ in read()]).numpy().astype(np.float64)
         classes = len(self.task.names)
         if not self.task.multi_label:
-            return _logistic(embeddings, targets.numpy(), classes, self)
+            fitted = _logistic(embeddings, targets.numpy(), classes, self)
+            if not self.twins:
+                return fitted
+            way = boundary_step(torch.from_numpy(embeddings @ fitted[0].T + fitted[1]), torch.from_numpy(fitted[0]))
+            both = np.concatenate((embeddings, embeddings + (1 + OVERSHOOT) * way.numpy()))
+            return _logistic(both, np.tile(targets.numpy(), 2), classes, self)
         heads = [_logistic(embeddings, targets[:, c].numpy().astype(int), 2, self) for c in range(classes)]
         weight = np.stack([w[1] - w[0] for w, _, _ in heads])
         bias = np.array([b[1] - b[0] for _, b, _ in heads])
@@ -305,7 +320,7 @@ class FrozenHead:
             weight = self.model.classifier.weight.detach().cpu()
             outputs["boundary"] = boundary_distance(logits, weight, multi_label=self.task.multi_label)
         if "mc_logits" in needs.every_field:
-            outputs["mc_logits"] = self._samples(embeddings, needs.mc_samples)
+            outputs["mc_logits"] = self._samples(embeddings, needs)
         return outputs
 
     def _word_outputs(self, embeddings: Tensor, units: NDArray[np.int64], needs: Needs) -> Outputs:
@@ -313,13 +328,16 @@ class FrozenHead:
         if self._trained:
             words["logits"] = self._head(embeddings)
         if "mc_logits" in needs.every_field:
-            words["mc_logits"] = self._samples(embeddings, needs.mc_samples)
+            words["mc_logits"] = self._samples(embeddings, needs)
         offsets = torch.from_numpy(offsets_of(units))
         outside = self.task.outside  # type: ignore[attr-defined]
         return word_outputs(words, _seen(embeddings), offsets, needs.every_field, self.pooling, outside)
 
-    def _samples(self, embeddings: Tensor, samples: int) -> Tensor:
+    def _samples(self, embeddings: Tensor, needs: Needs) -> Tensor:
         """[B, K, C]: masking a feature for all rows is masking a column of the weights."""
+        if needs.mc_layers == "checkpoints":
+            raise HfalError("frozen_head keeps no checkpoints: mc_layers=checkpoints needs learner.type: fine_tune")
+        samples = needs.mc_samples
         head = self.model.classifier
         seed, width = derive_seed("mc", self.seed), (head.in_features,)
         masks = [dropout_mask(width, self.head_dropout, seed, k, 1) for k in range(samples)]

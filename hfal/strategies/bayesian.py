@@ -10,21 +10,22 @@ from torch import Tensor
 
 from hfal import functional as F
 from hfal.errors import HfalError
-from hfal.signals import Needs, Signals
+from hfal.signals import MC_LAYERS, Needs, Signals
 from hfal.strategies.base import Context, Scored, Selection, by_score, picked, register
 
 
 def check_samples(mc_samples: int, mc_layers: str) -> None:
-    """At least two samples, of the head or of all layers."""
+    """At least two samples, from somewhere that there is."""
     if not isinstance(mc_samples, int) or mc_samples < 2:
         raise HfalError(f"mc_samples must be a whole number of at least 2, got {mc_samples!r}")
-    if mc_layers not in ("head", "all"):
-        raise HfalError(f"mc_layers must be 'head' or 'all', got {mc_layers!r}")
+    if mc_layers not in MC_LAYERS:
+        raise HfalError(f"mc_layers must be one of {', '.join(MC_LAYERS)}, got {mc_layers!r}")
 
 
 @dataclass(frozen=True)
 class _Disagreement(Scored):
-    """`mc_layers="head"` runs the encoder once and K heads (Shelmanov et al. 2021); `"all"` costs K passes."""
+    """`mc_layers="head"` runs the encoder once and K heads (Shelmanov et al. 2021); `"all"` costs K passes, and so do
+    `"checkpoints"`, the weights of the last epochs (Chitta et al. 2019)."""
 
     mc_samples: int = 20
     mc_layers: str = "head"

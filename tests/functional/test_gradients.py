@@ -84,6 +84,10 @@ def test_the_boundary_is_where_two_classes_tie():
     features, weight = torch.randn(30, 5), torch.randn(4, 5)
     logits = features @ weight.T
     distance = F.boundary_distance(logits, weight)
+    step = F.boundary_step(logits, weight)
+    torch.testing.assert_close(step.norm(dim=1), distance, rtol=1e-3, atol=1e-5)
+    best = ((features + step) @ weight.T).topk(2, 1).values
+    torch.testing.assert_close(best[:, 0], best[:, 1], rtol=1e-3, atol=1e-4)
     for row in range(30):
         label = int(logits[row].argmax())
         to = {}

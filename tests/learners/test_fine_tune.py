@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from hfal import FineTune, HfalError, TextClassification, TrainingConfig
+from hfal import FineTune, FrozenHead, HfalError, TextClassification, TrainingConfig
 from hfal.pool import labelled, with_labels
 from hfal.signals import Needs
 from hfal.training import Examples, _class_weights, _linear, train
@@ -229,3 +229,35 @@ def test_pooling_is_what_was_asked_before_the_first_labels_too(tiny_model, rows)
     with torch.no_grad():
         states = AutoModelForSequenceClassification.from_pretrained(tiny_model).base_model(**batch)[0]
     assert torch.allclose(found, states[:, 0], atol=1e-5)
+
+
+def test_the_last_epochs_are_a_committee_that_is_saved(tiny_model, rows, tmp_path):
+    """Its samples are the logits of the models of those epochs, also after the model was loaded."""
+    config = TrainingConfig(num_train_epochs=4, min_steps=1, learning_rate=1e-3, save_total_limit=3)
+    learner = FineTune(tiny_model, config)
+    learner.bind(TASK, 0)
+    learner.fit(labelled(rows.select(range(30)), TASK))
+    part = rows.select(range(40, 50))
+    needs = Needs(pool=frozenset({"logits", "mc_logits"}), mc_samples=20, mc_layers="checkpoints")
+    found = learner.signals(part, needs)
+    samples = found.get("mc_logits")
+    assert samples.shape == (3, 10, 3)
+    torch.testing.assert_close(samples[-1], found.get("logits"), rtol=1e-4, atol=1e-5)
+    assert float((samples[0] - samples[1]).abs().max()) > 1e-3
+    learner.save(tmp_path)
+    loaded = FineTune(tiny_model, config)
+    loaded.bind(TASK, 0)
+    loaded.load(tmp_path)
+    torch.testing.assert_close(loaded.signals(part, needs).get("mc_logits"), samples)
+    few = bound(tiny_model)
+    few.fit(labelled(rows.select(range(30)), TASK))
+    with pytest.raises(HfalError, match="set learner.training.save_total_limit"):
+        few.signals(part, needs)
+
+
+def test_a_frozen_head_has_no_checkpoints(tiny_model, rows):
+    learner = FrozenHead(tiny_model)
+    learner.bind(TASK, 0)
+    learner.fit(labelled(rows.select(range(30)), TASK))
+    with pytest.raises(HfalError, match="needs learner.type: fine_tune"):
+        learner.signals(rows, Needs(pool=frozenset({"mc_logits"}), mc_samples=5, mc_layers="checkpoints"))

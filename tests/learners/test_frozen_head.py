@@ -162,3 +162,21 @@ def test_a_pool_row_has_the_same_signals_alone_and_among_others(learner, rows):
     everything = learner.signals(pool.inputs(np.arange(120)), Needs(pool=frozenset({"logits"}))).get("logits")
     one = learner.signals(pool.inputs(np.array([77])), Needs(pool=frozenset({"logits"}))).get("logits")
     torch.testing.assert_close(one[0], everything[77])
+
+
+def test_twins_lie_over_the_boundary_and_push_it_away(tiny_model, rows):
+    """Training on them too widens the margin of the labelled rows."""
+    train = labelled(rows.select(range(60)), TASK)
+    needs = Needs(pool=frozenset({"logits", "boundary"}))
+    found = {}
+    for twins in (False, True):
+        learner = FrozenHead(tiny_model, twins=twins)
+        learner.bind(TASK, 0)
+        learner.fit(train)
+        found[twins] = learner.signals(rows.select(range(60)), needs)
+    right = found[False].get("logits").argmax(1) == torch.tensor(train["labels"][:])
+    assert float(right.float().mean()) > 0.5
+    wider = found[True].get("boundary")[right].median() / found[False].get("boundary")[right].median()
+    assert float(wider) > 1.02
+    with pytest.raises(HfalError, match=r"twins is for rows with one label"):
+        FrozenHead(tiny_model, twins=True).bind(TextClassification(label_names=NAMES, multi_label=True), 0)
