@@ -151,12 +151,38 @@ def test_predict_labels_a_file(project, tmp_path):
     assert hfal("predict", folder / "run", folder / "rows.csv", "-o", "x.xlsx").returncode == 2
 
 
+def test_stream_asks_or_passes_rows_as_they_come(project, tmp_path):
+    run = project[0] / "run"
+    rows = make_rows(150, seed=9)["text"][:]
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(json.dumps({"text": text, "n": n}) + "\n" for n, text in enumerate(rows))
+    )
+    done = hfal("stream", run, tmp_path / "rows.jsonl", "--state", tmp_path / "state", "--rate", "0.2")
+    assert done.returncode == 0, done.stderr
+    asked = [json.loads(line) for line in done.stdout.splitlines()]
+    assert 10 <= len(asked) <= 50 and [row["text"] for row in asked] == [rows[row["n"]] for row in asked]
+    assert f"{len(asked)} of 150 rows asked" in done.stderr
+    kept = [json.loads(line) for line in (tmp_path / "state" / "asked.jsonl").read_text().splitlines()]
+    assert [row["n"] for row in kept] == [row["n"] for row in asked] and all(row["score"] > 0 for row in kept)
+    again = hfal(
+        "stream", run, tmp_path / "rows.jsonl", "--state", tmp_path / "state", "--rate", "0.2", "--budget", "60"
+    )
+    known = {row["text"] for row in asked}
+    assert not known & {json.loads(line)["text"] for line in again.stdout.splitlines()}
+    (tmp_path / "bad.jsonl").write_text('{"text": "fine"}\n{"txt": "no"}\n')
+    wrong = hfal("stream", run, tmp_path / "bad.jsonl", "--state", tmp_path / "other")
+    assert wrong.returncode == 2 and "row 2 of the stream has no text" in wrong.stderr
+    assert hfal("stream", run, tmp_path / "none.jsonl").returncode == 2
+
+
 def test_strategies_lists_all_with_paper_and_cost():
     done = hfal("strategies", "--wide")
     assert done.returncode == 0
     for name in ("random", "margin", "bald", "badge", "coreset", "typiclust", "exploration"):
         assert re.search(rf"^{name} ", done.stdout, re.MULTILINE)
-    assert re.search(r"bald .*Houlsby et al\. 2011.*1 \+ 20 heads +\[N\]", done.stdout)
+    assert re.search(r"bald .*Houlsby et al\. 2011.*texts.*1 \+ 20 heads +\[N\]", done.stdout)
+    assert re.search(r"weighted_kmeans .*both, words by=mnlp", done.stdout)
+    assert re.search(r"^token_entropy .* words ", done.stdout, re.MULTILINE)
 
 
 def test_init_writes_a_config_that_runs(project, tmp_path, tiny_model):
@@ -317,9 +343,17 @@ def test_the_module_runs_as_a_command():
     assert done.returncode == 0 and "predict" in done.stdout
 
 
-@pytest.mark.parametrize("learner", ["frozen_head", "fine_tune"])
-def test_two_processes_choose_the_same_rows_as_one(project, tmp_path, learner):
-    sets = [f"learner.type={learner}", "repeats=1", "baseline=null", "strategy=bald>badge(prefilter=3)"]
+@pytest.mark.parametrize(
+    ("learner", "strategy"),
+    [
+        ("frozen_head", "bald>badge(prefilter=3)"),
+        ("fine_tune", "bald>badge(prefilter=3)"),
+        ("frozen_head", "exploration(first=waal(steps=20), then=seals(then=cluster_margin, neighbours=30), rounds=1)"),
+        ("fine_tune", "margin>deepfool(prefilter=2)"),
+    ],
+)
+def test_two_processes_choose_the_same_rows_as_one(project, tmp_path, learner, strategy):
+    sets = [f"learner.type={learner}", "repeats=1", "baseline=null", f"strategy={strategy}"]
     sets += ["learner.training={min_steps: 20, num_train_epochs: 1, learning_rate: 1.0e-3}"]
     options = [part for change in sets for part in ("--set", change)]
     for processes, name in ((1, "one"), (2, "two")):

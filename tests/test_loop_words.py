@@ -54,6 +54,16 @@ def test_a_budget_in_words_is_spent_and_never_exceeded(tagged, tagged_test, tiny
         "longest",
         "mnlp>kmeans(prefilter=3)",
         "token_bald(mc_samples=4, form=disagreement)>coreset",
+        "token_vote_entropy(mc_samples=4)",
+        "token_gradient_length",
+        "weighted_kmeans(by=mnlp)",
+        "cluster_margin(by=token_margin)",
+        "dictionary(by=mnlp)",
+        "prob_cover",
+        "lcmd(space=embeddings)",
+        "vaal(steps=5)",
+        "discriminative(steps=5)",
+        "seals(then=mnlp, neighbours=5)",
     ],
 )
 def test_picks_do_not_depend_on_the_order_of_the_rows(tagged, tagged_test, tiny_model, strategy):
@@ -144,6 +154,18 @@ def test_rows_too_dear_for_what_is_left_end_the_run_cleanly(rows, test_rows, tin
 def test_what_does_not_fit_is_refused_before_any_work(tagged, tagged_test, tiny_model, options, problem):
     with pytest.raises(HfalError, match=problem):
         build(tagged, tagged_test, tiny_model, **options)
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    ["bait", "waal", "tavaal", "alps", "multi_view", "cal", "weighted_kmeans", "class_quota", "anchoral(then=mnlp)"],
+)
+def test_strategies_of_rows_are_refused_for_words_by_name(tagged, tagged_test, tiny_model, strategy):
+    name = strategy.split("(")[0]
+    with pytest.raises(
+        HfalError, match=f"strategy {name}.* reads each row's own prediction, which .* those that fit: "
+    ):
+        build(tagged, tagged_test, tiny_model, strategy=strategy)
 
 
 def test_strategies_of_words_are_refused_for_rows(rows, test_rows, tiny_model):
