@@ -19,6 +19,7 @@ from hfal.strategies.heads import cross_fitted, losses_of
 
 BATCH = 128
 LATENT = 32
+CRITIC_STEPS = 2
 
 
 def scaled(pool: Tensor, labeled: Tensor) -> tuple[Tensor, Tensor]:
@@ -271,15 +272,17 @@ class WAAL(_Told):
             )
             ours = batches(len(labeled), BATCH // 2, self.steps, generator)
             theirs = batches(len(pool), BATCH // 2, self.steps, generator)
-            for a, b in zip(ours, theirs, strict=True):
+            for step, (a, b) in enumerate(zip(ours, theirs, strict=True)):
                 known, other = net.features(labeled[a].to(net.device)), net.features(pool[b].to(net.device))
-                wanted, logits = targets[a].to(net.device), net.head(torch.relu(known))
-                right = logistic(logits, wanted) if several else cross_entropy(logits, wanted)
-                apart = net.critic(other).mean() - net.critic(known).mean()
-                net.step(right + self.adversary * apart, "features", "head")
+                if step < 0.75 * self.steps:  # the critic has the last word on what the features have become
+                    wanted, logits = targets[a].to(net.device), net.head(torch.relu(known))
+                    right = logistic(logits, wanted) if several else cross_entropy(logits, wanted)
+                    apart = net.critic(other).mean() - net.critic(known).mean()
+                    net.step(right + self.adversary * apart, "features", "head")
                 known, other = known.detach(), other.detach()
-                apart = net.critic(other).mean() - net.critic(known).mean()
-                net.step(10 * _slope(net.critic, known, other) - apart, "critic")
+                for _ in range(CRITIC_STEPS):
+                    apart = net.critic(other).mean() - net.critic(known).mean()
+                    net.step(10 * _slope(net.critic, known, other) - apart, "critic")
                 bar.update()
         features = net.apply("features", pool)
         logits = net.apply("head", torch.relu(features))
