@@ -7,7 +7,7 @@ PIP     = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: help demo test test-fast lint types format bench evidence clean
+.PHONY: help demo test test-fast lint types format bench peers peers-installed evidence pictures clean
 
 help:            ## show what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -46,12 +46,24 @@ format: $(VENV)/test.stamp  ## put the code into the agreed form
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 bench: $(VENV)/torch.stamp  ## speed against peers, as ratios (an environment of its own: .venv-bench)
-	@$(MAKE) --no-print-directory VENV=.venv-bench .venv-bench/bench.stamp
+	@$(MAKE) --no-print-directory VENV=.venv-bench peers-installed
 	@.venv-bench/bin/python -m benchmarks
 
-evidence: $(VENV)/demo.stamp  ## the learning curves of docs/evidence.md (an hour or two)
+peers: $(VENV)/torch.stamp  ## other packages' functions on the same inputs: docs/peers.md
+	@$(MAKE) --no-print-directory VENV=.venv-bench peers-installed
+	@.venv-bench/bin/python -m benchmarks.peers
+
+# These two ask for builds of torchvision that do not go with a CPU torch, and use none of it.
+peers-installed: $(VENV)/bench.stamp
+	@$(PIP) --no-deps batchbald-redux==2.0.5 bmdal-reg==3.0.2
+
+evidence: $(VENV)/demo.stamp  ## the learning curves of docs/evidence.md (two hours; it goes on where it stopped)
 	@$(BIN)/python -m benchmarks.evidence
 	@$(BIN)/python -m benchmarks.evidence_words
+
+pictures: $(VENV)/demo.stamp  ## what each strategy picks on a toy: docs/images/strategies-*.png
+	@$(PIP) faiss-cpu
+	@$(BIN)/python -m benchmarks.pictures
 
 clean:           ## remove environments and caches, never runs/
 	rm -rf .venv .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis

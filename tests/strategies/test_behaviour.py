@@ -94,7 +94,7 @@ def unsure_at(rows, degree):
 def test_near_copies_at_the_boundary_are_not_asked_together():
     """50 copies are least sure of all; margin asks nothing else, the batch methods ask one or two of them."""
     copies, others = blob(50, 5.0, 0.001), blob(150, 0.0, 1.0, seed=1)
-    embeddings = torch.cat((copies, others))
+    embeddings = torch.nn.functional.normalize(torch.cat((copies, others)), dim=1)
     degree = torch.cat((torch.full((50,), 0.01), torch.linspace(0.05, 3, 150)))
     pool = {"embeddings": embeddings, "features": embeddings, "logits": unsure_at(200, degree)}
     pool["mc_logits"] = (
@@ -102,8 +102,8 @@ def test_near_copies_at_the_boundary_are_not_asked_together():
         + torch.randn(200, 20, 3, generator=torch.Generator().manual_seed(3))
         * torch.cat((torch.zeros(50), torch.ones(150)))[:, None, None]
     )
-    known = {"embeddings": blob(12, 0.0, 1.0, seed=2), "features": blob(12, 0.0, 1.0, seed=2)}
-    known["logits"] = unsure_at(12, torch.ones(12))
+    labeled = torch.nn.functional.normalize(blob(12, 0.0, 1.0, seed=2), dim=1)
+    known = {"embeddings": labeled, "features": labeled, "logits": unsure_at(12, torch.ones(12))}
     labels = [row % 2 for row in range(12)]
 
     def share(spec):
@@ -112,7 +112,7 @@ def test_near_copies_at_the_boundary_are_not_asked_together():
     assert share("margin") == 1
     for spec in (
         "weighted_kmeans",
-        "cluster_margin",
+        "cluster_margin(clusters=60)",
         "set_cover(beta=12)",
         "dictionary",
         "uncertainty_herding",
