@@ -21,7 +21,7 @@ from hfal.clock import Clock
 from hfal.compute import from_main, generator_for
 from hfal.errors import HfalError, count, listing
 from hfal.kept import Kept
-from hfal.learners.base import Learner, outputs_of
+from hfal.learners.base import Learner, fit, outputs_of
 from hfal.measuring import Spending, figures
 from hfal.neighbours import Neighbours
 from hfal.oracles import Oracle, Simulated
@@ -402,7 +402,7 @@ class ActiveLearner:
             raise HfalError(f"round {number}: no row has a label to train on: all were skipped or audited")
         with clock("train"):
             try:
-                report = self.learner.fit(self.pool.training_set(), self.validation)
+                report = fit(self.learner, self.pool, self.validation)
             except HfalError as error:
                 kept = "" if number == 0 else f"; the model of round {number - 1} is kept"
                 raise HfalError(f"round {number}: {error}{kept}") from error

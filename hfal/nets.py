@@ -17,6 +17,9 @@ from tqdm.auto import tqdm
 
 from hfal.compute import is_main, on_cpu, own_randomness
 
+CRITIC_STEPS = 2
+"""Steps of a critic for each of what it criticises."""
+
 
 class Trained:
     """Modules of one method, each with an optimizer of its own.
@@ -92,3 +95,21 @@ def mlp(*widths: int) -> nn.Sequential:
     for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
+
+
+def critic_loss(critic: nn.Module, known: Tensor, other: Tensor) -> Tensor:
+    """What a critic learns from: its score is to be high for other rows and low for known ones, with a slope near 1
+    between them (Wasserstein distance with gradient penalty; Gulrajani et al. 2017, eq. 3).
+
+    Args:
+        critic: [B, D] -> [B, 1].
+        known: [B, D] labelled rows.
+        other: [M, D] unlabelled rows.
+    """
+    pairs = min(len(known), len(other))
+    share = torch.rand(pairs, 1, device=known.device)
+    between = (share * known[:pairs] + (1 - share) * other[:pairs]).requires_grad_()
+    slope = torch.autograd.grad(critic(between).sum(), between, create_graph=True)[0]
+    steep: Tensor = torch.linalg.vector_norm(slope, dim=1)
+    loss: Tensor = 10 * (steep - 1).square().mean() - critic(other).mean() + critic(known).mean()
+    return loss

@@ -74,8 +74,7 @@ class Probe:
         if "embeddings" in self.fields:
             outputs["embeddings"] = pool_hidden(found["hidden"], mask, self.pooling)
         if "features" in self.fields:
-            features = found["features"]
-            outputs["features"] = features if features.ndim == 2 else _last_token(features, mask)
+            outputs["features"] = row_features(found["features"], mask)
         if "boundary" in self.fields:
             _, layer = last_linear(self.model, self.model.config.num_labels)
             several = self.model.config.problem_type == "multi_label_classification"
@@ -203,6 +202,11 @@ def _fixed(module: nn.Module, output: Any | None) -> Iterator[None]:
         yield
     finally:
         del module.forward
+
+
+def row_features(features: Tensor, mask: Tensor) -> Tensor:
+    """[B, H] the last layer's input of each row; that of its last token, where decoders classify."""
+    return features if features.ndim == 2 else _last_token(features, mask)
 
 
 def _last_token(features: Tensor, mask: Tensor) -> Tensor:

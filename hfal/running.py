@@ -16,6 +16,7 @@ from hfal.data import build_data
 from hfal.errors import HfalError
 from hfal.files import write_folder, write_json
 from hfal.learners import FrozenHead, Learner
+from hfal.learners.base import fit
 from hfal.loop import ActiveLearner
 from hfal.oracles import Oracle, Simulated
 from hfal.people import People
@@ -153,7 +154,7 @@ def _finish(active: ActiveLearner, folder: Path) -> None:
     if last is None or from_main(path.exists()):
         return
     last.bind(active.pool.task, derive_seed("final", active.seed), folder / "cache")
-    report = last.fit(active.pool.training_set(), active.validation)
+    report = fit(last, active.pool, active.validation)
     metrics: dict[str, Any] = {} if active.test is None else last.evaluate(active.test)
     if is_main():
         write_folder(folder / "final", last.save)

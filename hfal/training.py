@@ -63,6 +63,8 @@ class TrainingConfig(BaseModel):
         early_stopping_patience: epochs without a better validation loss before training stops. The best
             epoch is kept. Only with validation rows.
         save_total_limit: epochs, the last ones, whose weights are kept: a committee for `mc_layers=checkpoints`.
+        waal: weight of the distance between the features of labelled and unlabelled rows, which are drawn together
+            (WAAL; Shui et al. 2020). 0 leaves the unlabelled rows out; 0.01 is the authors'.
         log_with: an Accelerate tracker, as "tensorboard"; logs go to the run folder's `logs`.
     """
 
@@ -81,6 +83,7 @@ class TrainingConfig(BaseModel):
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     early_stopping_patience: int | None = Field(None, ge=1)
     save_total_limit: int = Field(0, ge=0)
+    waal: float = Field(0.0, ge=0)
     log_with: Literal["tensorboard", "wandb", "mlflow", "comet_ml", "aim", "clearml", "swanlab"] | None = None
 
 
@@ -135,6 +138,12 @@ class Examples:
         """How many outputs these rows have."""
         return int(self.tokens.units[rows].sum())
 
+    def prepare(self, model: PreTrainedModel, seed: int, device: torch.device) -> None:
+        """Called before the first step."""
+
+    def after_step(self, step: int) -> None:
+        """Called after each step."""
+
     def losses(
         self,
         model: nn.Module,
@@ -143,8 +152,9 @@ class Examples:
         device: torch.device,
         class_weights: Tensor | None = None,
         smoothing: float = 0.0,
+        part: int | None = None,
     ) -> Tensor:
-        """The loss of each output of these rows."""
+        """The loss of each output of these rows; `part` numbers the micro-batch where it counts."""
         batch = {k: v.to(device) for k, v in self.tokens.pad(rows, self.pad_id, self.padding_side).items()}
         logits = unit_values(model(**model_inputs(batch)).logits.float(), batch)
         wanted = self.values[torch.from_numpy(self.tokens.places(rows))].to(device)
@@ -193,6 +203,7 @@ def train(
     wrapped, optimizer = accelerator.prepare(model, optimizer)
     schedule = LambdaLR(optimizer, _linear(steps, config.warmup_ratio))
     weights = _class_weights(task, examples.values, accelerator.device) if config.class_weights else None
+    examples.prepare(model, seed, accelerator.device)
     stopper = _Best(config.early_stopping_patience)
     losses: list[float] = []
     step = 0
@@ -220,6 +231,7 @@ def train(
                 if config.max_grad_norm:
                     accelerator.clip_grad_norm_(wrapped.parameters(), config.max_grad_norm)
                 optimizer.step()
+                examples.after_step(step)
                 schedule.step()
                 optimizer.zero_grad()
                 losses.append(loss)
@@ -281,7 +293,15 @@ def _step(
         torch.manual_seed(derive_seed(seed, step, number))
         last = turn == turns - 1
         with contextlib.nullcontext() if last else accelerator.no_sync(model):
-            losses = examples.losses(model, task, chunk, accelerator.device, class_weights, config.label_smoothing)
+            losses = examples.losses(
+                model,
+                task,
+                chunk,
+                accelerator.device,
+                class_weights,
+                config.label_smoothing,
+                part=None if filler else number,
+            )
             weighted = losses.sum() * (0.0 if filler else 1 / outputs)
             accelerator.backward(weighted * processes)  # processes are averaged; a step's loss is a sum
         total += weighted.detach().cpu()

@@ -350,11 +350,13 @@ def test_the_module_runs_as_a_command():
         ("fine_tune", "bald>badge(prefilter=3)"),
         ("frozen_head", "exploration(first=waal(steps=20), then=seals(then=cluster_margin, neighbours=30), rounds=1)"),
         ("fine_tune", "margin>deepfool(prefilter=2)"),
+        ("waal", "waal(steps=20)"),
     ],
 )
 def test_two_processes_choose_the_same_rows_as_one(project, tmp_path, learner, strategy):
-    sets = [f"learner.type={learner}", "repeats=1", "baseline=null", f"strategy={strategy}"]
-    sets += ["learner.training={min_steps: 20, num_train_epochs: 1, learning_rate: 1.0e-3}"]
+    kind, weight = ("fine_tune", 0.1) if learner == "waal" else (learner, 0)
+    sets = [f"learner.type={kind}", "repeats=1", "baseline=null", f"strategy={strategy}"]
+    sets += [f"learner.training={{min_steps: 20, num_train_epochs: 1, learning_rate: 1.0e-3, waal: {weight}}}"]
     options = [part for change in sets for part in ("--set", change)]
     for processes, name in ((1, "one"), (2, "two")):
         launch = [

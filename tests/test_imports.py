@@ -19,7 +19,7 @@ LAYERS = [
     {"alignment", "people", "asking"},
     {"inference", "models"},
     {"looks", "frozen", "probe", "embeddings"},
-    {"learners", "training"},
+    {"learners", "training", "aligning"},
     {"evaluation"},
     {"measuring"},
     {"loop"},

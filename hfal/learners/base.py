@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from datasets import Dataset
 from transformers import PreTrainedModel
 
+from hfal.pool import Pool
 from hfal.signals import Needs, Signals
 from hfal.tasks.base import Task
 
@@ -68,6 +69,14 @@ class Learner(Protocol):
     def describe(self) -> dict[str, Any]:
         """The learner as configuration."""
         ...
+
+
+def fit(learner: Learner, pool: Pool, validation: Dataset | None) -> FitReport:
+    """Train on what is labelled, and give a learner that reads them (`reads_unlabeled`) the other rows too."""
+    if not getattr(learner, "reads_unlabeled", False):
+        return learner.fit(pool.training_set(), validation)
+    others = pool.inputs(pool.canonical(pool.unlabeled))
+    return learner.fit(pool.training_set(), validation, unlabeled=others)  # type: ignore[call-arg]
 
 
 def evaluate(learner: Learner, task: Task, rows: Dataset) -> dict[str, Any]:

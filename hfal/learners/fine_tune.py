@@ -10,6 +10,7 @@ from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
+from hfal.aligning import AlignedExamples
 from hfal.alignment import token_cache
 from hfal.compute import derive_seed, own_randomness, state
 from hfal.errors import HfalError
@@ -79,6 +80,8 @@ class FineTune:
         self.seed = seed
         self.cache = cache
         check_pooling(self.pooling, task)
+        if self.config.waal and task.per_word:
+            raise HfalError("learner.training.waal draws rows together: it does not go with tags of words")
         self.tokenizer = load_tokenizer(
             self.name, trust_remote_code=self.trust_remote_code, pad_token=self.pad_token, of_words=task.per_word
         )
@@ -102,13 +105,20 @@ class FineTune:
             raise HfalError("no model has been trained yet")
         return self._model
 
-    def fit(self, train_rows: Dataset, validation: Dataset | None = None) -> FitReport:
-        """See `Learner.fit`."""
+    @property
+    def reads_unlabeled(self) -> bool:
+        """Whether `fit` is to be given the rows without labels."""
+        return self.config.waal > 0
+
+    def fit(
+        self, train_rows: Dataset, validation: Dataset | None = None, unlabeled: Dataset | None = None
+    ) -> FitReport:
+        """See `Learner.fit`; `unlabeled` are further rows with the task's inputs, for losses that read them."""
         checkpoints: list[Weights] = []
         model, report = train(
             self._fresh(),
             self.task,
-            self._examples(train_rows),
+            self._examples(train_rows, unlabeled),
             self.config,
             seed=derive_seed("train", self.seed, len(train_rows)),
             validation=None if validation is None else self._examples(validation),
@@ -118,13 +128,13 @@ class FineTune:
         self._model, self._trained, self._checkpoints = model, True, checkpoints
         return report
 
-    def _examples(self, rows: Dataset) -> Examples:
-        return Examples(
-            self.tokens.get(rows),
-            self.task.targets(rows["labels"]),
-            self.tokenizer.pad_token_id,
-            self.tokenizer.padding_side,
-        )
+    def _examples(self, rows: Dataset, unlabeled: Dataset | None = None) -> Examples:
+        tokens, targets = self.tokens.get(rows), self.task.targets(rows["labels"])
+        padding = self.tokenizer.pad_token_id, self.tokenizer.padding_side
+        if unlabeled is None or not len(unlabeled):
+            return Examples(tokens, targets, *padding)
+        others = self.tokens.get(unlabeled)
+        return AlignedExamples(tokens, targets, others, self.config.waal, *padding)
 
     def signals(self, rows: Dataset, needs: Needs) -> Signals:
         """See `Learner.signals`."""

@@ -12,14 +12,13 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from hfal import functional as F
 from hfal.errors import HfalError
-from hfal.nets import Trained, batches, mlp, progress, seeded
+from hfal.nets import CRITIC_STEPS, Trained, batches, critic_loss, mlp, progress, seeded
 from hfal.signals import Needs
 from hfal.strategies.base import Context, Selection, by_score, no_costs, picked, register
 from hfal.strategies.heads import cross_fitted, losses_of
 
 BATCH = 128
 LATENT = 32
-CRITIC_STEPS = 2
 
 
 def scaled(pool: Tensor, labeled: Tensor) -> tuple[Tensor, Tensor]:
@@ -281,20 +280,9 @@ class WAAL(_Told):
                     net.step(right + self.adversary * apart, "features", "head")
                 known, other = known.detach(), other.detach()
                 for _ in range(CRITIC_STEPS):
-                    apart = net.critic(other).mean() - net.critic(known).mean()
-                    net.step(10 * _slope(net.critic, known, other) - apart, "critic")
+                    net.step(critic_loss(net.critic, known, other), "critic")
                 bar.update()
         features = net.apply("features", pool)
         logits = net.apply("head", torch.relu(features))
         unsure = F.margin(torch.stack((torch.zeros_like(logits), logits), -1) if several else logits)
         return (unsure.mean(-1) if several else unsure) + self.balance * _ranks(net.apply("critic", features)[:, 0])
-
-
-def _slope(critic: nn.Module, known: Tensor, other: Tensor) -> Tensor:
-    """How far the critic's slope between the two is from 1 (Gulrajani et al. 2017)."""
-    pairs = min(len(known), len(other))
-    share = torch.rand(pairs, 1, device=known.device)
-    between = (share * known[:pairs] + (1 - share) * other[:pairs]).requires_grad_()
-    slope = torch.autograd.grad(critic(between).sum(), between, create_graph=True)[0]
-    steep: Tensor = torch.linalg.vector_norm(slope, dim=1)
-    return (steep - 1).square().mean()

@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from hfal import FineTune, FrozenHead, HfalError, TextClassification, TrainingConfig
+from hfal import FineTune, FrozenHead, HfalError, TextClassification, TokenClassification, TrainingConfig
 from hfal.pool import labelled, with_labels
 from hfal.signals import Needs
 from hfal.training import Examples, _class_weights, _linear, train
@@ -261,3 +261,8 @@ def test_a_frozen_head_has_no_checkpoints(tiny_model, rows):
     learner.fit(labelled(rows.select(range(30)), TASK))
     with pytest.raises(HfalError, match="needs learner.type: fine_tune"):
         learner.signals(rows, Needs(pool=frozenset({"mc_logits"}), mc_samples=5, mc_layers="checkpoints"))
+
+
+def test_aligned_training_is_for_rows(tiny_model):
+    with pytest.raises(HfalError, match="does not go with tags of words"):
+        bound(tiny_model, TrainingConfig(waal=0.1), TokenClassification(label_names=["O", "B-x", "I-x"]))
