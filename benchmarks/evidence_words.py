@@ -30,7 +30,22 @@ from hfal.learners import Learner
 from hfal.oracles import Simulated
 from hfal.pool import labelled
 
-STRATEGIES = ["random", "longest", "mnlp", "token_entropy", "token_bald", "mnlp>kmeans(prefilter=10)"]
+STRATEGIES = [
+    "random",
+    "longest",
+    "mnlp",
+    "token_entropy",
+    "token_margin",
+    "token_least_confidence",
+    "token_bald",
+    "token_vote_entropy",
+    "token_consensus_kl",
+    "token_gradient_length",
+    "sequence_entropy",
+    "weighted_kmeans(by=mnlp)",
+    "cluster_margin(by=mnlp)",
+    "mnlp>kmeans(prefilter=10)",
+]
 DEFAULT = TokenClassification.default_strategy
 ROUNDS = 10
 SHARE = {"frozen_head": 0.4, "fine_tune": 0.2}

@@ -54,10 +54,10 @@ def selection_table(
         "words": pa.array(pool.lengths(selection.rows), pa.int64()),
         "cost": pa.array(costs, pa.float64()),
     }
-    for name, details in selection.details.items():
-        columns.setdefault(name, pa.array(details, mask=audited))
     for name in task.inputs:  # so that the run folder can be read without the data set
         columns.setdefault(name, pa.array(inputs[name]))
+    for name, details in selection.details.items():
+        columns.setdefault(name, pa.array(details, mask=audited))
     return pa.table(columns)
 
 

@@ -95,8 +95,12 @@ class Signals:
 
     def decisions(self, name: str = "logits") -> Tensor:
         """Logits as distributions: [..., C], or [..., C, 2] (no, yes) where the classes are independent."""
-        logits = self.get(name)
-        return torch.stack((torch.zeros_like(logits), logits), -1) if self.multi_label else logits
+        return as_decisions(self.get(name), self.multi_label)
+
+
+def as_decisions(logits: Tensor, multi_label: bool) -> Tensor:
+    """Logits as distributions: [..., C], or [..., C, 2] (no, yes) where the classes are independent."""
+    return torch.stack((torch.zeros_like(logits), logits), -1) if multi_label else logits
 
 
 def _take(field: Any, indices: Tensor) -> Any:

@@ -191,6 +191,17 @@ def test_what_holds_for_all_rounds_is_kept_through_any_end(rows, test_rows, tiny
     ]
 
 
+def test_a_text_column_named_as_a_detail_is_kept(rows, test_rows, tiny_model):
+    task = TextClassification(text="radius", label_names=NAMES)
+    named, tested = (part.rename_column("text", "radius") for part in (rows, test_rows))
+    pool = Pool.from_dataset(named, task)
+    active = ActiveLearner(
+        pool, FrozenHead(tiny_model), "coreset_robust", budget=20, batch_size=10, test=tested, start="random"
+    )
+    active.run()
+    assert set(active.ledger.selection(1)["radius"].to_pylist()) <= set(rows["text"][:])
+
+
 def test_only_rows_in_reach_are_looked_at_closely(rows, test_rows, tiny_model, monkeypatch):
     looked = []
     learner = FrozenHead(tiny_model)

@@ -9,6 +9,17 @@ CHUNK = 8192
 """Rows of a large matrix that are looked at together."""
 
 
+TOGETHER = 2**23
+"""Numbers that are computed together."""
+
+
+def parts(rows: int | Tensor, width: int) -> tuple[Tensor, ...]:
+    """Positions (of so many rows, or those given) in parts: with `width` numbers a row, `TOGETHER` at once."""
+    places = torch.arange(rows) if isinstance(rows, int) else rows
+    found: tuple[Tensor, ...] = torch.split(places, max(1, TOGETHER // max(1, width)))
+    return found
+
+
 def generator_or_default(generator: torch.Generator | None) -> torch.Generator:
     """The caller's generator, or a new one seeded with 0."""
     return torch.Generator().manual_seed(0) if generator is None else generator

@@ -14,14 +14,13 @@ from hfal.functional.checks import (
     check_size,
     check_weights,
     generator_or_default,
+    parts,
     squared_norms,
 )
 from hfal.functional.greedy import lazy_greedy
 
 TARGETS = 16_384
 """Rows whose coverage counts; of more, so many are drawn."""
-TOGETHER = 2**23
-"""Similarities that are looked at together."""
 
 Kernel = Callable[[Tensor, Tensor], Tensor]
 """[m, D], [n, D] -> [m, n] similarities, 0 or more."""
@@ -87,13 +86,13 @@ def coverage_greedy(
     covered = torch.zeros(len(points))
     if labeled is not None and len(labeled):
         squared_norms(labeled, "labeled")
-        for part in torch.split(labeled, max(1, TOGETHER // max(1, len(points)))):
-            covered = torch.maximum(covered, kernel(part.float(), points).amax(0))
+        for part in parts(len(labeled), len(points)):
+            covered = torch.maximum(covered, kernel(labeled[part].float(), points).amax(0))
     of = torch.arange(len(embeddings)) if candidates is None else candidates
 
     def gains_of(places: Tensor) -> Tensor:
         found = []
-        for part in torch.split(of[places], max(1, TOGETHER // max(1, len(points)))):
+        for part in parts(of[places], len(points)):
             more = kernel(embeddings[part].float(), points).sub_(covered).clamp_min_(0)
             found.append(more @ care / max(1, len(points)))
         gains = torch.cat(found) if found else torch.zeros(0)

@@ -7,12 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from hfal.functional.checks import check_size, check_weights, generator_or_default, squared_norms
+from hfal.functional.checks import check_size, check_weights, generator_or_default, parts, squared_norms
 from hfal.functional.diversity import fill, kmeans
 from hfal.functional.select import top_k
 
-TOGETHER = 2**23
-"""Distances that are looked at together."""
 EDGES = 100_000_000
 """Neighbours that are held in all."""
 SAMPLE = 4096
@@ -52,7 +50,7 @@ def ball_radius(
     kind = kmeans(embeddings, min(clusters, len(embeddings)), generator)[1]
     rows = torch.randperm(len(embeddings), generator=generator)[:sample]
     nearest, farthest = torch.empty(len(rows)), 0.0
-    for part in torch.split(torch.arange(len(rows)), max(1, TOGETHER // len(embeddings))):
+    for part in parts(len(rows), len(embeddings)):
         squared = _squared(embeddings, norms, rows[part])
         farthest = max(farthest, float(squared.max()))
         squared.masked_fill_(kind[rows[part], None] == kind, torch.inf)
@@ -99,7 +97,7 @@ def prob_cover(
     covered = torch.zeros(total, dtype=torch.bool)
     if labeled is not None and len(labeled):
         known = squared_norms(labeled, "labeled")
-        for part in torch.split(torch.arange(len(labeled)), max(1, TOGETHER // total)):
+        for part in parts(len(labeled), total):
             covered |= (_squared(embeddings, norms, part, labeled, known) <= reach).any(0)
     balls = _Balls(embeddings, norms, reach)
     could = balls.sizes - balls.count(covered.nonzero().flatten())  # rows that each would newly cover
@@ -123,7 +121,7 @@ class _Balls:
         total = len(embeddings)
         self.sizes = torch.zeros(total, dtype=torch.int64)
         lists: list[Tensor] | None = []
-        for part in torch.split(torch.arange(total), max(1, TOGETHER // max(1, total))):
+        for part in parts(total, total):
             inside = self._inside(part)
             if lists is None:
                 self.sizes[part] = inside.sum(1)
@@ -153,7 +151,7 @@ class _Balls:
         if self.members is not None:
             found = [self.of(row) for row in rows.tolist()]
             return torch.bincount(torch.cat(found), minlength=len(count)) if found else count
-        for part in torch.split(rows, max(1, TOGETHER // len(count))):
+        for part in parts(rows, len(count)):
             count += self._inside(part).sum(0)
         return count
 

@@ -14,7 +14,7 @@ from hfal.functional.checks import (
     inner_products,
     squared_norms,
 )
-from hfal.functional.select import top_k
+from hfal.functional.select import next_best
 
 
 def dictionary(
@@ -79,9 +79,7 @@ def dictionary(
         scores = gain.clamp_min(0) / (ridge + own.clamp_min(0))
         if weights is not None:
             scores = scores * weights
-        scores[picks] = -torch.inf
-        free = torch.isfinite(scores).nonzero().flatten()
-        picks.append(int(free[top_k(scores[free], 1, generator)]))
+        picks.append(next_best(scores, picks, generator))
         atom = embeddings[picks[-1]].float()
         towards, beyond = covariance @ atom, spread @ atom
         scale = ridge + float(atom @ towards)

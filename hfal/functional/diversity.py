@@ -16,11 +16,11 @@ from hfal.functional.checks import (
     check_size,
     check_weights,
     generator_or_default,
-    inner_products,
     randint,
     squared_norms,
 )
 from hfal.functional.select import top_k
+from hfal.functional.spaces import EuclideanSpace
 
 DRAWN_TOGETHER = 8
 """Rows that k-means++ draws at once."""
@@ -193,18 +193,14 @@ def kmeans_pp(
     Raises:
         ValueError: wrong shape, or a value that is not finite.
     """
-    norms = squared_norms(embeddings)
+    space = EuclideanSpace(embeddings)
     weights = check_weights(weights, len(embeddings))
     generator = generator_or_default(generator)
     size = min(check_size(size), len(embeddings))
     if size == 0:
         return torch.empty(0, dtype=torch.int64)
-
-    def distances_to(rows: Tensor) -> Tensor:
-        return inner_products(embeddings, embeddings[rows]).mul_(-2).add_(norms).add_(norms[rows, None])
-
     first = randint(len(embeddings), generator) if weights is None else _draw(weights, generator)
-    return d2_sampling(first, distances_to, size, generator, weights)
+    return d2_sampling(first, space.distances_to, size, generator, weights)
 
 
 def kmeans(

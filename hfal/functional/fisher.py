@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hfal.functional.checks import CHUNK, check_logits, check_size, check_weights, generator_or_default, squared_norms
-from hfal.functional.select import top_k
+from hfal.functional.select import next_best, top_k
 
 CLASSES = 12
 """Likeliest classes of a row whose part of its information is kept apart."""
@@ -108,9 +108,7 @@ def bait(
         gains = search.gains()
         if weights is not None:
             gains = gains * weights
-        gains[picks] = -torch.inf
-        free = torch.isfinite(gains).nonzero().flatten()
-        picks.append(int(free[top_k(gains[free], 1, generator)]))
+        picks.append(next_best(gains, picks, generator))
         search.change(picks[-1], 1.0)
     while len(picks) > size:
         losses = search.losses(torch.tensor(picks))

@@ -15,7 +15,7 @@ from hfal.functional.checks import (
     generator_or_default,
     squared_norms,
 )
-from hfal.functional.select import top_k
+from hfal.functional.select import next_best, top_k
 
 
 def expected_log_likelihoods(mc_logits: Tensor) -> Tensor:
@@ -99,10 +99,7 @@ def frank_wolfe(
         reached = (1 - step) * reached + step * corner
         if row not in found:
             found.append(row)
-    if len(found) < size:
-        scores = pay * (directions @ wanted)
-        scores[found] = -torch.inf
-        rest = torch.isfinite(scores).nonzero().flatten()
-        found += rest[top_k(scores[rest], size - len(found), generator)].tolist()
+    while len(found) < size:
+        found.append(next_best(pay * (directions @ wanted), found, generator))
     picks = torch.tensor(found, dtype=torch.int64)
     return picks, weights[picks].clamp_min(0).float()

@@ -8,11 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hfal.functional.checks import check_logits, check_size, generator_or_default
+from hfal.functional.checks import check_logits, check_size, generator_or_default, parts
 from hfal.functional.greedy import lazy_greedy
-
-TOGETHER = 2**22
-"""Probabilities that are looked at together."""
 
 
 def batchbald(
@@ -59,9 +56,7 @@ def batchbald(
         for decision in range(p.shape[2]):
             joint.add(p[row, :, decision])
 
-    first = (
-        torch.cat([gains_of(rows) for rows in torch.split(torch.arange(len(p)), 8192)]) if len(p) else torch.zeros(0)
-    )
+    first = (_entropy(p.mean(1)).sum(1) - certain) * pay
     return lazy_greedy(first, gains_of, take, check_size(size), generator)
 
 
@@ -81,9 +76,7 @@ class _Labels:
         rows, models, decisions, classes = p.shape
         flat = p.transpose(0, 1).reshape(models, -1)  # [K, n L C]
         total = torch.zeros(rows * decisions)
-        step = max(1, TOGETHER // max(1, flat.shape[1]))
-        for start in range(0, len(self.share), step):
-            part = slice(start, start + step)
+        for part in parts(len(self.share), flat.shape[1]):
             q = (self.models[part] @ flat).view(-1, rows * decisions, classes)
             total += self.share[part] @ _entropy(q)
         return total.view(rows, decisions).sum(1)
@@ -143,7 +136,7 @@ def _mutual(p: Tensor, other: Tensor, share: Tensor) -> Tensor:
     right = other.transpose(0, 1).reshape(samples, -1) / samples  # [K, T C]
     apart = _entropy(p.mean(1)) + share @ _entropy(other.mean(1))
     together = torch.empty(len(p))
-    for rows in torch.split(torch.arange(len(p)), max(1, TOGETHER // (classes * right.shape[1]))):
+    for rows in parts(len(p), classes * right.shape[1]):
         left = p[rows].transpose(1, 2).reshape(-1, samples)  # [n C, K]
         plogp = _plogp(left @ right).view(len(rows), classes, len(other), classes)
         together[rows] = plogp.sum((1, 3)) @ share

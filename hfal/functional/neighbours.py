@@ -6,10 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from hfal.functional.checks import CHUNK, check_logits, check_size, squared_norms
-
-TOGETHER = 2**23
-"""Distances, or probabilities, that are looked at together."""
+from hfal.functional.checks import CHUNK, check_logits, check_size, parts, squared_norms
 
 
 def mean_cosine(embeddings: Tensor) -> Tensor:
@@ -71,7 +68,7 @@ def contrast(
         raise ValueError("contrast needs at least one labelled row and one neighbour")
     negentropy = (log_q.exp() * log_q).sum(-1)
     scores = torch.empty(len(embeddings))
-    for rows in torch.split(torch.arange(len(embeddings)), max(1, TOGETHER // len(labeled))):
+    for rows in parts(len(embeddings), len(labeled)):
         squared = torch.addmm(known, embeddings[rows].float(), labeled.float().T, alpha=-2).add_(norms[rows, None])
         near = squared.topk(nearest, largest=False).indices
         cross = (log_q.exp()[near] * log_p[rows, None]).sum(-1)

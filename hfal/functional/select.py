@@ -33,6 +33,20 @@ def top_k(scores: Tensor, size: int, generator: torch.Generator | None = None) -
     return shuffled[best_first[:size]]
 
 
+def next_best(scores: Tensor, picks: list[int], generator: torch.Generator) -> int:
+    """The row with the highest score that is not picked yet; ties are broken by the generator.
+
+    Args:
+        scores: [N] finite.
+        picks: fewer than N.
+        generator: breaks ties.
+    """
+    free = torch.ones(len(scores), dtype=torch.bool)
+    free[picks] = False
+    rows = free.nonzero().flatten()
+    return int(rows[top_k(scores[rows], 1, generator)])
+
+
 def gumbel_top_k(log_weights: Tensor, size: int, generator: torch.Generator | None = None) -> Tensor:
     """Rows drawn one after the other without replacement, each with probability proportional to its weight.
 

@@ -11,11 +11,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits as logistic
 from torch.nn.functional import cross_entropy, mse_loss
 
 from hfal import functional as F
-from hfal.errors import HfalError
 from hfal.nets import CRITIC_STEPS, Trained, batches, critic_loss, mlp, progress, seeded
-from hfal.signals import Needs
-from hfal.strategies.base import Context, Selection, by_score, no_costs, picked, register
+from hfal.signals import Needs, as_decisions
+from hfal.strategies.base import Context, Selection, by_score, check_whole, drawn, no_costs, picked, register
 from hfal.strategies.heads import cross_fitted, losses_of
+from hfal.strategies.uncertainty import over_labels
 
 BATCH = 128
 LATENT = 32
@@ -37,8 +37,7 @@ class _Told:
     needs: ClassVar[Needs] = Needs(pool=frozenset({"embeddings"}), labeled=frozenset({"embeddings"}))
 
     def __post_init__(self) -> None:
-        if not isinstance(self.steps, int) or self.steps < 1:
-            raise HfalError(f"steps must be a whole number of at least 1, got {self.steps!r}")
+        check_whole("steps", self.steps)
 
 
 @register("discriminative", paper="Gissin and Shalev-Shwartz 2019; Du et al. 2019")
@@ -51,8 +50,7 @@ class Discriminative(_Told):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.sub_batches, int) or self.sub_batches < 1:
-            raise HfalError(f"sub_batches must be a whole number of at least 1, got {self.sub_batches!r}")
+        check_whole("sub_batches", self.sub_batches)
 
     def select(self, context: Context, size: int) -> Selection:
         """The picks of a part count as labelled for the next; without labels, the first part is drawn."""
@@ -137,7 +135,7 @@ class VAAL(_Told):
     def select(self, context: Context, size: int) -> Selection:
         """Without labels there is nothing to tell apart: rows are drawn."""
         if not len(context.labeled):
-            return picked(context, torch.randperm(len(context.pool), generator=context.generator)[:size])
+            return drawn(context, size)
         return by_score(context, self.scores(context), size)
 
     def conditions(self, context: Context) -> tuple[Tensor, Tensor]:
@@ -257,7 +255,7 @@ class WAAL(_Told):
     def select(self, context: Context, size: int) -> Selection:
         """Without labels rows are drawn."""
         if not len(context.labeled):
-            return picked(context, torch.randperm(len(context.pool), generator=context.generator)[:size])
+            return drawn(context, size)
         return by_score(context, self.scores(context), size)
 
     def scores(self, context: Context) -> Tensor:
@@ -284,5 +282,5 @@ class WAAL(_Told):
                 bar.update()
         features = net.apply("features", pool)
         logits = net.apply("head", torch.relu(features))
-        unsure = F.margin(torch.stack((torch.zeros_like(logits), logits), -1) if several else logits)
-        return (unsure.mean(-1) if several else unsure) + self.balance * _ranks(net.apply("critic", features)[:, 0])
+        unsure = over_labels(F.margin(as_decisions(logits, several)))
+        return unsure + self.balance * _ranks(net.apply("critic", features)[:, 0])

@@ -172,6 +172,17 @@ def picked(context: Context, indices: Tensor, scores: Tensor | None = None, **de
     )
 
 
+def drawn(context: Context, size: int) -> Selection:
+    """`size` rows without replacement: by chance, or for want of a label to go by."""
+    return picked(context, torch.randperm(len(context.pool), generator=context.generator)[:size])
+
+
+def check_whole(name: str, value: object, least: int = 1) -> None:
+    """An argument that counts something."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise HfalError(f"{name} must be a whole number of at least {least}, got {value!r}")
+
+
 class Scored:
     """Base of strategies that give each row a score: the score is computed inside the pass.
 
@@ -216,11 +227,16 @@ class ByScore:
         """[N] scores of the pool's rows by `by`."""
         return context.pool.reduced[repr(self.by)]
 
+    def wanted(self, context: Context) -> Tensor:
+        """[N] the same, per cost where that is asked for."""
+        scores = self.scores(context)
+        return scores if context.weights is None else scores * context.weights
+
 
 def no_costs(context: Context, name: str) -> None:
-    """Refuse to choose per cost where that has no meaning."""
+    """Refuse to choose per cost where there is nothing to divide by it."""
     if context.weights is not None:
-        raise HfalError(f"per_cost does not go with {name}, which balances both ends of its scores")
+        raise HfalError(f"per_cost does not go with {name}: it has no score to divide by a cost")
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,12 @@ from torch import Tensor
 from hfal import functional as F
 from hfal.errors import HfalError
 from hfal.signals import MC_LAYERS, Needs, Signals
-from hfal.strategies.base import Context, Scored, Selection, by_score, picked, register
+from hfal.strategies.base import Context, Scored, Selection, by_score, check_whole, picked, register
 
 
 def check_samples(mc_samples: int, mc_layers: str) -> None:
     """At least two samples, from somewhere that there is."""
-    if not isinstance(mc_samples, int) or mc_samples < 2:
-        raise HfalError(f"mc_samples must be a whole number of at least 2, got {mc_samples!r}")
+    check_whole("mc_samples", mc_samples, 2)
     if mc_layers not in MC_LAYERS:
         raise HfalError(f"mc_layers must be one of {', '.join(MC_LAYERS)}, got {mc_layers!r}")
 

@@ -9,8 +9,18 @@ from torch import Tensor
 from hfal import functional as F
 from hfal.errors import HfalError
 from hfal.signals import Needs
-from hfal.strategies.base import ByScore, Context, Selection, Strategy, by_score, no_costs, picked, register
-from hfal.strategies.uncertainty import Margin
+from hfal.strategies.base import (
+    ByScore,
+    Context,
+    Selection,
+    Strategy,
+    by_score,
+    check_whole,
+    no_costs,
+    picked,
+    register,
+)
+from hfal.strategies.uncertainty import Margin, over_labels
 
 
 @dataclass(frozen=True)
@@ -35,7 +45,7 @@ class ClassQuota(_OfClasses):
 
     def select(self, context: Context, size: int) -> Selection:
         """The score is that of `by`."""
-        scores = self.scores(context) if context.weights is None else self.scores(context) * context.weights
+        scores = self.wanted(context)
         picks = F.class_quota(scores, self.predicted(context), size, context.num_classes, context.generator)
         return picked(context, picks, scores[picks])
 
@@ -73,8 +83,7 @@ class CAL:
     neighbours: int = 10
 
     def __post_init__(self) -> None:
-        if not isinstance(self.neighbours, int) or self.neighbours < 1:
-            raise HfalError(f"neighbours must be a whole number of at least 1, got {self.neighbours!r}")
+        check_whole("neighbours", self.neighbours)
 
     @property
     def needs(self) -> Needs:
@@ -86,8 +95,7 @@ class CAL:
         """The highest divergence; where nothing is labelled yet, by margin."""
         pool, known = context.pool, context.labeled
         if not len(known):
-            unsure = F.margin(pool.decisions())
-            return by_score(context, unsure.mean(-1) if unsure.ndim == 2 else unsure, size)
+            return by_score(context, over_labels(F.margin(pool.decisions())), size)
         scores = F.contrast(
             pool.get("embeddings"), pool.decisions(), known.get("embeddings"), known.decisions(), self.neighbours
         )

@@ -13,7 +13,7 @@ from hfal.errors import HfalError
 from hfal.signals import Needs
 from hfal.strategies.base import ByScore, Context, Selection, Strategy, by_score, no_costs, picked, register
 from hfal.strategies.heads import cross_fitted_accuracy
-from hfal.strategies.uncertainty import Entropy, Margin
+from hfal.strategies.uncertainty import Entropy, Margin, over_labels
 
 BOTH = Needs(pool=frozenset({"embeddings"}), labeled=frozenset({"embeddings"}))
 
@@ -98,8 +98,7 @@ class UncertaintyHerding:
         accuracy = cross_fitted_accuracy(context)
         if accuracy is not None:
             logits = logits / F.matching_temperature(logits, accuracy)
-        unsure = F.margin(logits)
-        unsure = unsure.mean(-1) if unsure.ndim == 2 else unsure
+        unsure = over_labels(F.margin(logits))
         return _herd(context, size, radius or ball_radius_once(context, 0.95), unsure)
 
 
@@ -145,7 +144,7 @@ class WeightedKMeans(_Weighed):
 
     def select(self, context: Context, size: int) -> Selection:
         """Largest cluster first; the score is that of `by`."""
-        scores = self.scores(context) if context.weights is None else self.scores(context) * context.weights
+        scores = self.wanted(context)
         reach = F.top_k(scores, int(self.beta * size), context.generator).sort().values
         heavy = scores[reach].clamp_min(1e-6)
         embeddings = context.pool.get("embeddings")[reach]
@@ -176,8 +175,7 @@ class SetCover(_Weighed):
 
     def select(self, context: Context, size: int) -> Selection:
         """Greedily among `beta` times the batch; the score is that of `by`."""
-        scores = self.scores(context)
-        unsure = F.top_k(scores if context.weights is None else scores * context.weights, int(self.beta * size))
+        unsure = F.top_k(self.wanted(context), int(self.beta * size), context.generator)
         picks, _ = F.coverage_greedy(
             context.pool.get("embeddings"),
             size,
@@ -186,7 +184,7 @@ class SetCover(_Weighed):
             candidates=unsure.sort().values,
             weights=context.weights,
         )
-        return picked(context, picks, scores[picks])
+        return picked(context, picks, self.scores(context)[picks])
 
 
 @register("dictionary", paper="Liu et al. 2017")
@@ -234,7 +232,7 @@ class ClusterMargin(_Weighed):
 
     def select(self, context: Context, size: int) -> Selection:
         """The score is that of `by`."""
-        scores = self.scores(context) if context.weights is None else self.scores(context) * context.weights
+        scores = self.wanted(context)
         reach = F.top_k(scores, int(self.beta * size), context.generator).sort().values
         cluster = context.once(f"clusters {self.clusters}", lambda generator: self._clusters(context, generator))
         own = cluster[torch.from_numpy(context.pool.rows[reach.numpy()])]

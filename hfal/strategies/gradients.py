@@ -11,7 +11,7 @@ from hfal import functional as F
 from hfal.errors import HfalError
 from hfal.functional.checks import generator_or_default
 from hfal.signals import Needs, Signals
-from hfal.strategies.base import Context, Scored, Selection, picked, register
+from hfal.strategies.base import Context, Scored, Selection, check_whole, picked, register
 
 
 @register("badge", paper="Ash et al. 2020")
@@ -94,8 +94,7 @@ class LCMD:
     def __post_init__(self) -> None:
         if self.space not in ("gradients", "embeddings"):
             raise HfalError(f"space must be gradients or embeddings, got {self.space!r}")
-        if not isinstance(self.sketch, int) or self.sketch < 0:
-            raise HfalError(f"sketch must be a whole number, 0 or more; got {self.sketch!r}")
+        check_whole("sketch", self.sketch, 0)
 
     @property
     def needs(self) -> Needs:

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from hfal import functional as F
 from hfal.errors import HfalError
-from hfal.signals import Needs, Signals
+from hfal.signals import Needs, Signals, as_decisions
 from hfal.strategies.adversarial import fit_ranker
-from hfal.strategies.base import Context, Scored, Selection, by_score, picked, register
+from hfal.strategies.base import Context, Scored, Selection, by_score, drawn, picked, register
 from hfal.strategies.heads import cross_fitted, fit_head, losses_of
+from hfal.strategies.uncertainty import over_labels
 
 STATES = frozenset({"hidden_states"})
 
@@ -33,7 +34,7 @@ class LearningLoss:
     def select(self, context: Context, size: int) -> Selection:
         """The largest predictions; with fewer than two labels rows are drawn."""
         if len(context.labeled) < 2:
-            return picked(context, torch.randperm(len(context.pool), generator=context.generator)[:size])
+            return drawn(context, size)
         targets = context.targets
         features = context.labeled.get("features").float()
         losses = losses_of(cross_fitted(features, targets, context.num_classes, context.generator), targets)
@@ -55,7 +56,7 @@ class MultiView:
     def select(self, context: Context, size: int) -> Selection:
         """The highest weighted mean of the views' entropies."""
         if not len(context.labeled):
-            return picked(context, torch.randperm(len(context.pool), generator=context.generator)[:size])
+            return drawn(context, size)
         known, pool = context.labeled.get("hidden_states").float(), context.pool.get("hidden_states")
         targets, classes = context.targets, context.num_classes
         total, weights = torch.zeros(len(pool)), 0.0
@@ -64,9 +65,7 @@ class MultiView:
             weight = self._worth(logits, targets)
             head, bias = fit_head(known[:, view], targets, classes)
             seen = pool[:, view].float() @ head.T + bias
-            several = targets.ndim == 2
-            unsure = F.entropy(torch.stack((torch.zeros_like(seen), seen), -1) if several else seen)
-            total += weight * (unsure.mean(-1) if several else unsure)
+            total += weight * over_labels(F.entropy(as_decisions(seen, targets.ndim == 2)))
             weights += weight
         return by_score(context, total / weights, size)
 

@@ -13,7 +13,7 @@ from hfal import functional as F
 from hfal.errors import HfalError
 from hfal.neighbours import Neighbours
 from hfal.signals import Needs
-from hfal.strategies.base import Context, Selection, Strategy, all_needs, register
+from hfal.strategies.base import Context, Selection, Strategy, all_needs, check_whole, register
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,7 @@ class _Near:
     def __post_init__(self) -> None:
         if not isinstance(self.then, Strategy):
             raise HfalError(f"then must be a strategy, got {self.then!r}")
-        if not isinstance(self.neighbours, int) or self.neighbours < 1:
-            raise HfalError(f"neighbours must be a whole number of at least 1, got {self.neighbours!r}")
+        check_whole("neighbours", self.neighbours)
 
     @property
     def needs(self) -> Needs:

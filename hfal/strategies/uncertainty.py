@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from hfal import functional as F
 from hfal.signals import Needs, Signals
-from hfal.strategies.base import Context, Scored, Selection, picked, register
+from hfal.strategies.base import Context, Scored, Selection, drawn, register
 
 
 @register("random", paper="-")
@@ -24,7 +23,7 @@ class Random:
 
     def select(self, context: Context, size: int) -> Selection:
         """`size` rows without replacement."""
-        return picked(context, torch.randperm(len(context.pool), generator=context.generator)[:size])
+        return drawn(context, size)
 
 
 @register("least_confidence", paper="Lewis and Gale 1994")
