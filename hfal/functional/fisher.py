@@ -82,7 +82,7 @@ def bait(
         rank: directions; C D (nothing is left out) where that is less.
         penalty: lambda, the prior's precision, relative to the mean squared length of the embeddings.
         multi_label: the C outputs are independent yes/no decisions.
-        weights: [N] above 0, by which gains are multiplied on the way forward.
+        weights: [N] above 0, by which gains and losses are multiplied.
 
     Returns:
         [min(size, N)] int64 positions in the order of choice, without repeats.
@@ -112,6 +112,8 @@ def bait(
         search.change(picks[-1], 1.0)
     while len(picks) > size:
         losses = search.losses(torch.tensor(picks))
+        if weights is not None:
+            losses = losses * weights[picks]
         missed_least = int(top_k(-losses, 1, generator))
         search.change(picks.pop(missed_least), -1.0)
     return torch.tensor(picks, dtype=torch.int64)

@@ -239,7 +239,39 @@ def test_what_the_pass_gives_for_words_is_not_read_as_rows():
         replace(signals, logits=torch.zeros(40, 2)).words()
 
 
-@pytest.mark.parametrize("spec", ["margin", "kmeans", "coreset", "badge", "typiclust", "farthest_first"])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "margin",
+        "kmeans",
+        "coreset",
+        "badge",
+        "typiclust",
+        "farthest_first",
+        "power_bald",
+        "batchbald",
+        "acs_fw",
+        "epig",
+        "bait",
+        "lcmd",
+        "prob_cover",
+        "maxherding",
+        "uncertainty_herding",
+        "weighted_kmeans(beta=2)",
+        "cluster_margin(beta=2)",
+        "class_quota",
+        "set_cover(beta=2)",
+        "dictionary",
+        "information_density",
+        "cal",
+        "vaal(steps=5)",
+        "waal(steps=5)",
+        "learning_loss(steps=5)",
+        "multi_view",
+        "expected_gradient_length",
+        "vote_entropy",
+    ],
+)
 def test_per_cost_prefers_cheap_rows(spec):
     strategy = parse(spec)
     cheap = torch.zeros(40, dtype=torch.bool)
@@ -249,6 +281,13 @@ def test_per_cost_prefers_cheap_rows(spec):
     thrifty = strategy.select(context_for(strategy, labelled=2, weights=weights), 8)
     share = [np.mean(cheap[torch.from_numpy(chosen.rows - 100)].numpy()) for chosen in (usual, thrifty)]
     assert share[1] > share[0] and share[1] >= 0.6
+
+
+@pytest.mark.parametrize("spec", ["high_confidence_mix", "coreset_robust", "discriminative(steps=5)"])
+def test_what_has_nothing_to_divide_refuses_costs(spec):
+    strategy = parse(spec)
+    with pytest.raises(HfalError, match="per_cost does not go with"):
+        strategy.select(context_for(strategy, weights=torch.ones(40)), 3)
 
 
 def test_per_cost_needs_scores_that_can_be_divided():
