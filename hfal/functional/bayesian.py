@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from hfal.functional.checks import check_logits
+
+
+def log_mean_of(log_p: Tensor) -> Tensor:
+    """[K, ...] log-probabilities -> [...] log of their mean."""
+    return torch.logsumexp(log_p, 0) - math.log(len(log_p))
 
 
 def bald(mc_logits: Tensor) -> Tensor:
@@ -24,7 +31,7 @@ def bald(mc_logits: Tensor) -> Tensor:
     """
     log_p = torch.log_softmax(check_logits(mc_logits, samples=True), -1)
     expected = -(log_p.exp() * log_p).sum(-1).mean(0)
-    log_mean = torch.logsumexp(log_p, 0) - torch.log(torch.tensor(float(len(log_p)), device=log_p.device))
+    log_mean = log_mean_of(log_p)
     return (-(log_mean.exp() * log_mean).sum(-1) - expected).clamp_min(0)
 
 
@@ -83,5 +90,5 @@ def consensus_kl(mc_logits: Tensor) -> Tensor:
         ValueError: wrong shape, fewer than two classes, or a value that is not finite.
     """
     log_p = torch.log_softmax(check_logits(mc_logits, samples=True), -1)
-    log_mean = torch.logsumexp(log_p, 0) - torch.log(torch.tensor(float(len(log_p)), device=log_p.device))
+    log_mean = log_mean_of(log_p)
     return (log_p.exp() * (log_p - log_mean)).sum(-1).mean(0).clamp_min(0)

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from hfal.functional.bayesian import log_mean_of
 from hfal.functional.checks import (
     check_logits,
     check_matrix,
@@ -38,7 +39,7 @@ def expected_log_likelihoods(mc_logits: Tensor) -> Tensor:
         flat = expected_log_likelihoods(mc_logits.flatten(1, 2))
         return flat.view(rows, decisions, samples).sum(1)
     log_p = torch.log_softmax(check_logits(mc_logits, samples=True), -1)
-    log_mean = torch.logsumexp(log_p, 0) - torch.log(torch.tensor(float(len(log_p))))
+    log_mean = log_mean_of(log_p)
     mean = log_mean.exp()
     entropy = -(mean * log_mean).sum(-1)
     projected: Tensor = ((mean * log_p).sum(-1) + entropy).T / math.sqrt(len(log_p))

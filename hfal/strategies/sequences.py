@@ -78,33 +78,6 @@ class TokenLeastConfidence(_Reduced):
     measure = staticmethod(F.token_least_confidence)
 
 
-@register("token_bald", paper="Houlsby et al. 2011; Shen et al. 2017")
-@dataclass(frozen=True)
-class TokenBald(_OfWords):
-    """Rows on whose words' tags samples of the model disagree.
-
-    `form="information"` is the mutual information, `"disagreement"` the share of samples against the majority
-    (the form of Shen et al. 2017).
-    """
-
-    mc_samples: int = 20
-    mc_layers: str = "head"
-    form: str = "information"
-    reduce: str = "mean"
-    reads: ClassVar[frozenset[str]] = frozenset({"mc_logits"})
-
-    def __post_init__(self) -> None:
-        check_samples(self.mc_samples, self.mc_layers)
-        _check_reduce(self.reduce)
-        if self.form not in ("information", "disagreement"):
-            raise HfalError(f"form must be information or disagreement, got {self.form!r}")
-
-    def score(self, batch: Signals) -> Tensor:
-        """The words' scores, reduced."""
-        measure = F.token_bald if self.form == "information" else F.token_disagreement
-        return measure(batch.words("mc_logits"), self.reduce)
-
-
 @dataclass(frozen=True)
 class _Committee(_OfWords):
     """Samples of the model vote on each word's tag."""
@@ -126,6 +99,28 @@ class _Committee(_OfWords):
     def score(self, batch: Signals) -> Tensor:
         """The words' scores, reduced."""
         return self.measure(batch.words("mc_logits"), self.reduce)
+
+
+@register("token_bald", paper="Houlsby et al. 2011; Shen et al. 2017")
+@dataclass(frozen=True)
+class TokenBald(_Committee):
+    """Rows on whose words' tags samples of the model disagree.
+
+    `form="information"` is the mutual information, `"disagreement"` the share of samples against the majority
+    (the form of Shen et al. 2017).
+    """
+
+    form: str = "information"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.form not in ("information", "disagreement"):
+            raise HfalError(f"form must be information or disagreement, got {self.form!r}")
+
+    def score(self, batch: Signals) -> Tensor:
+        """The words' scores, reduced."""
+        measure = F.token_bald if self.form == "information" else F.token_disagreement
+        return measure(batch.words("mc_logits"), self.reduce)
 
 
 @register("token_vote_entropy", paper="Dagan and Engelson 1995; Settles and Craven 2008")
