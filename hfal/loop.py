@@ -119,7 +119,7 @@ class ActiveLearner:
         self._audit.draw(pool, generator_for("reserve", seed))
         self.oracle.check(pool)
         self.ledger = Ledger(output_dir)
-        self._kept = Kept(None if output_dir is None else Path(output_dir) / "kept", seed)
+        self._kept = Kept(None if output_dir is None else Path(output_dir), pool, seed)
         learner.bind(pool.task, seed, cache or self.ledger.cache)
         self.ledger.open(record or self._record(), self._describe_pool())
         self._trained_in: int | None = None
@@ -372,7 +372,8 @@ class ActiveLearner:
             weights=(1 / costs).float() if self.per_cost and costs is not None else None,
             learner=self.learner,
             look=lambda indices, wanted: self._context(number, positions[indices.numpy()], wanted, generator),
-            once=self._kept.tensor,
+            once=self._kept.once,
+            each=self._kept.each,
             index=lambda: self._kept.neighbours(self._indexed),
         )
 

@@ -93,19 +93,13 @@ class Neighbours:
         return places
 
     def save(self, path: Path) -> None:
-        """Write the index, and beside it the rows' numbers."""
+        """Write the index; not the numbers of its rows."""
         write_file(path, lambda temporary: faiss_module().write_index(self._index, str(temporary)))
-        write_file(path.with_suffix(".npy"), lambda temporary: _save_rows(temporary, self.rows))
 
     @classmethod
-    def load(cls, path: Path) -> Neighbours:
-        """What `save` wrote."""
-        return cls(faiss_module().read_index(str(path)), np.load(path.with_suffix(".npy"), allow_pickle=False)).ready()
-
-
-def _save_rows(path: Path, rows: NDArray[np.int64]) -> None:
-    with open(path, "wb") as handle:
-        np.save(handle, rows)
+    def load(cls, path: Path, rows: NDArray[np.int64]) -> Neighbours:
+        """What `save` wrote, with the numbers of its rows."""
+        return cls(faiss_module().read_index(str(path)), rows).ready()
 
 
 def _unit(vectors: NDArray[Any]) -> NDArray[np.float32]:

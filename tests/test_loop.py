@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
+from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 
 from hfal import (
     ActiveLearner,
@@ -185,9 +186,9 @@ def test_what_holds_for_all_rounds_is_kept_through_any_end(rows, test_rows, tiny
     resumed, undisturbed = resumed_after(make, tmp_path, when, monkeypatch)
     assert picks(resumed) == picks(undisturbed)
     assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == [
-        "clusters-9.npy",
+        "clusters-9.parquet",
         "neighbours.faiss",
-        "neighbours.npy",
+        "neighbours.parquet",
     ]
 
 
@@ -200,6 +201,31 @@ def test_a_text_column_named_as_a_detail_is_kept(rows, test_rows, tiny_model):
     )
     active.run()
     assert set(active.ledger.selection(1)["radius"].to_pylist()) <= set(rows["text"][:])
+
+
+def test_what_is_kept_holds_however_the_rows_are_sorted(rows, test_rows, tiny_model, tmp_path):
+    """A run goes on with its data set in another order: clusters and neighbours are those of the same rows."""
+    spec = "seals(then=cluster_margin(clusters=9), neighbours=20)"
+
+    def options(budget):
+        learner = quick_learner("fine_tune", tiny_model)
+        return {"learner": learner, "strategy": spec, "batch_size": 5, "start_size": 10, "budget": budget}
+
+    straight = build(rows, test_rows, tiny_model, **options(30))
+    straight.run()
+    build(rows, test_rows, tiny_model, tmp_path, **options(20)).run()
+    again = build(rows.shuffle(seed=5), test_rows, tiny_model, tmp_path, **options(30))
+    again.run()
+    assert picks(again) == picks(straight)
+
+
+def test_alps_chooses_the_seed_set_before_any_label(rows, test_rows, tiny_model, tmp_path):
+    config = BertConfig.from_pretrained(tiny_model)
+    BertForMaskedLM(config).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
+    for learner in (FrozenHead(str(tmp_path)), quick_learner("fine_tune", str(tmp_path))):
+        active = build(rows, test_rows, tiny_model, learner=learner, start="alps", budget=20)
+        assert [r.strategy for r in active.run()] == ["alps", "margin>kmeans(prefilter=10)"]
 
 
 def test_only_rows_in_reach_are_looked_at_closely(rows, test_rows, tiny_model, monkeypatch):

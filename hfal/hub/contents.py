@@ -16,6 +16,7 @@ from datasets import ClassLabel, Dataset, Features, Image, List, Value
 
 from hfal.answers import Answers
 from hfal.errors import HfalError
+from hfal.kept import INDEX, KEPT
 from hfal.report.view import RunView, task_of
 
 PROVENANCE = "hfal.json"
@@ -173,6 +174,7 @@ def mirror(run: RunView, number: int) -> dict[str, bytes]:
     folder = run.ledger.path(number)
     names = ["selection.parquet", "labels.parquet", "metrics.json", "round.json"]
     wanted = [folder / name for name in names] + sorted(Answers(folder).folder.glob("*.jsonl"))
+    wanted += [path for path in sorted((run.folder / KEPT).glob("*.parquet")) if path.stem != INDEX]
     for path in wanted:
         if path.exists():
             files[f"{MIRROR}/{path.relative_to(run.folder).as_posix()}"] = path.read_bytes()

@@ -28,8 +28,15 @@ def _look_among(look: Look, among: Tensor) -> Look:
     return lambda indices, needs: look(among[indices], needs)
 
 
-def _at_once(_name: str, compute: Callable[[torch.Generator], Tensor]) -> Tensor:
+Compute: TypeAlias = Callable[[torch.Generator], Tensor]
+
+
+def _at_once(_name: str, compute: Compute) -> Tensor:
     return compute(torch.Generator().manual_seed(0))
+
+
+def _each_at_once(name: str, _rows: NDArray[np.int64], compute: Compute) -> Tensor:
+    return _at_once(name, compute)
 
 
 @dataclass(frozen=True)
@@ -48,8 +55,10 @@ class Context:
         learner: for the few strategies that must train or differentiate.
         look: a closer look at some rows of the pool (indices into `pool`): the same context, with what is needed of
             them only. For what costs too much to be had of every row; see `Strategy` and `later`.
-        once: name, how to compute it from a generator of its own -> a tensor, computed in the first round that asks
-            and the same in all others.
+        once: name, how to compute it from a generator of its own -> a few numbers, computed in the first round that
+            asks and the same in all others.
+        each: name, rows (positions), how to compute it -> one number for each of these rows, kept like that; -1 for a
+            row that was not there when it was computed.
         index: the nearest neighbours of rows, over the whole pool.
     """
 
@@ -63,7 +72,8 @@ class Context:
     weights: Tensor | None = None
     learner: Learner | None = None
     look: Look | None = None
-    once: Callable[[str, Callable[[torch.Generator], Tensor]], Tensor] = _at_once
+    once: Callable[[str, Compute], Tensor] = _at_once
+    each: Callable[[str, NDArray[np.int64], Compute], Tensor] = _each_at_once
     index: Callable[[], Neighbours] | None = None
 
     def closer(self, indices: Tensor, needs: Needs) -> Context:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -234,18 +235,14 @@ class ClusterMargin(_Weighed):
         """The score is that of `by`."""
         scores = self.wanted(context)
         reach = F.top_k(scores, int(self.beta * size), context.generator).sort().values
-        cluster = context.once(f"clusters {self.clusters}", lambda generator: self._clusters(context, generator))
-        own = cluster[torch.from_numpy(context.pool.rows[reach.numpy()])]
-        picks = reach[F.round_robin(scores[reach], own, size, context.generator)]
-        return picked(context, picks, self.scores(context)[picks], cluster=cluster[context.pool.rows[picks.numpy()]])
-
-    def _clusters(self, context: Context, generator: torch.Generator) -> Tensor:
-        """By position in the pool; -1 for a row that is neither labelled nor to be asked."""
         parts = [part for part in (context.pool, context.labeled) if len(part)]
-        rows = torch.cat([torch.from_numpy(part.rows) for part in parts])
-        embeddings = torch.cat([part.get("embeddings") for part in parts])
-        wanted = self.clusters or max(1, min(500, len(rows) // 10))
-        found = F.linked_clusters(embeddings, min(wanted, len(rows)), generator)
-        result = torch.full((int(rows.max()) + 1,), -1)
-        result[rows] = found
-        return result
+        rows = np.concatenate([part.rows for part in parts])
+
+        def clusters(generator: torch.Generator) -> Tensor:
+            wanted = self.clusters or max(1, min(500, len(rows) // 10))
+            embeddings = torch.cat([part.get("embeddings") for part in parts])
+            return F.linked_clusters(embeddings, min(wanted, len(rows)), generator)
+
+        cluster = context.each(f"clusters {self.clusters}", rows, clusters)
+        picks = reach[F.round_robin(scores[reach], cluster[reach], size, context.generator)]
+        return picked(context, picks, self.scores(context)[picks], cluster=cluster[picks])
