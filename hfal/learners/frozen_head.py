@@ -317,8 +317,9 @@ class FrozenHead:
         outputs: Outputs = {"embeddings": embeddings, "features": embeddings}
         if needs.every_field & {"logits", "boundary"}:
             outputs["logits"] = logits = self._head(embeddings)
-            weight = self.model.classifier.weight.detach().cpu()
-            outputs["boundary"] = boundary_distance(logits, weight, multi_label=self.task.multi_label)
+            if "boundary" in needs.every_field:
+                weight = self.model.classifier.weight.detach().cpu()
+                outputs["boundary"] = boundary_distance(logits, weight, multi_label=self.task.multi_label)
         if "mc_logits" in needs.every_field:
             outputs["mc_logits"] = self._samples(embeddings, needs)
         return outputs
