@@ -238,14 +238,18 @@ def kmeans(
     points = points.float()
     pull = points if weights is None else points * weights[:, None]
     centroids = points[kmeans_pp(points, clusters, generator, weights)].clone()
-    assigned = assign(points, centroids)[0]
+    assigned, distance = assign(points, centroids)
+    moved = torch.ones(clusters, dtype=torch.bool)
     for _ in range(iterations):
         sums = torch.zeros_like(centroids).index_add_(0, assigned, pull)
         counts = torch.bincount(assigned, weights, minlength=clusters)
-        filled = counts > 0
-        centroids[filled] = sums[filled] / counts[filled, None].float()
-        before, assigned = assigned, assign(points, centroids)[0]
-        if torch.equal(before, assigned):
+        moved &= counts > 0
+        centroids[moved] = sums[moved] / counts[moved, None].float()
+        before, (assigned, distance) = assigned, _assign_again(points, centroids, moved, assigned, distance)
+        changed = before != assigned
+        moved = torch.zeros_like(moved)
+        moved[before[changed]] = moved[assigned[changed]] = True
+        if not bool(moved.any()):
             break
     return centroids, assigned if points.data_ptr() == embeddings.data_ptr() else assign(embeddings, centroids)[0]
 
@@ -261,6 +265,26 @@ def assign(embeddings: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
         closest = torch.addmm(squared, chunk, centroids.T, alpha=-2).min(1)
         assigned[start : start + step] = closest.indices
         distance[start : start + step] = (closest.values + chunk.square().sum(1)).clamp_min_(0)
+    return assigned, distance
+
+
+def _assign_again(
+    points: Tensor, centroids: Tensor, moved: Tensor, assigned: Tensor, distance: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`assign`, given what it found before some of the centroids moved.
+
+    Rows of a centroid that moved look at all of them; the others need to look at those that moved only.
+    """
+    if bool(moved.all()):
+        return assign(points, centroids)
+    assigned, distance = assigned.clone(), distance.clone()
+    stale = moved[assigned]
+    rows, names = stale.nonzero().flatten(), moved.nonzero().flatten()
+    assigned[rows], distance[rows] = assign(points[rows], centroids)
+    rest = (~stale).nonzero().flatten()
+    nearest, closer = assign(points[rest], centroids[names])
+    better = closer < distance[rest]
+    assigned[rest[better]], distance[rest[better]] = names[nearest[better]], closer[better]
     return assigned, distance
 
 
