@@ -1,6 +1,6 @@
 """Learning curves of every strategy on real data, with paired intervals.
 
-    python -m benchmarks.evidence [--seeds 3] [--sets sst2 trec6] [--data ../shared/data] [--out runs/evidence]
+    python -m benchmarks.evidence [--seeds 5] [--sets sst2 trec6] [--data ../shared/data] [--out runs/evidence]
 
 FrozenHead on MiniLM, 20 to 220 labels in batches of 20. All strategies of a seed start from the same random
 seed set and are measured on the same test rows; `default` is hfal's own choice (TypiClust for the seed set,
@@ -77,7 +77,7 @@ STRATEGIES = [
     "margin>kmeans(prefilter=10)",
 ]
 """alps is not among them: MiniLM comes without the language-model head that it needs."""
-DEFAULT = "margin>kmeans(prefilter=10)"
+DEFAULT = TextClassification.default_strategy
 METRICS = {"sst2": "accuracy", "trec6": "macro_f1", "sms_spam": "macro_f1", "tweets": "macro_f1"}
 
 
@@ -128,7 +128,7 @@ def difference(ours: list[float], random: list[float]) -> str:
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--sets", nargs="+", choices=sorted(METRICS), default=list(METRICS))
     parser.add_argument("--strategies", nargs="+", default=[*STRATEGIES, "default"])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))

@@ -138,7 +138,6 @@ def scikit_activeml(data: dict[str, torch.Tensor]) -> dict[str, Callable[[], str
         return same(F.top_k(scores, SIZE), query(theirs, classifier, fit_clf=False))
 
     def prob_cover() -> str:
-        # theirs covers labelled rows too, so that these count among what a ball can hold until it is covered
         ours = F.prob_cover(data["pool"], SIZE, 0.9, data["labeled"])
         return same(ours, query(peers.ProbCover(n_classes=CLASSES, deltas=[0.9], random_state=0)))
 

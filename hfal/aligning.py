@@ -37,7 +37,7 @@ class AlignedExamples(Examples):
         padding_side: where padding goes.
 
     Raises:
-        HfalError: words are tagged, or there is nothing without a label.
+        HfalError: words are tagged.
     """
 
     def __init__(

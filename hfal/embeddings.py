@@ -22,7 +22,7 @@ from hfal.files import write_file
 from hfal.frozen import FrozenHeadModel
 from hfal.functional import Ragged
 from hfal.inference import Outputs, run_pass, token_budget
-from hfal.looks import layer_states
+from hfal.models import pool_layers
 from hfal.pool import content_keys
 from hfal.tasks.base import Task
 from hfal.tokens import KeyIndex, TokenCache, offsets_of, taken
@@ -145,7 +145,8 @@ class EmbeddingStore:
         def forward(batch: dict[str, Tensor]) -> Outputs:
             inputs = model_inputs(batch)
             if self.layers:
-                return {"embeddings": layer_states(model, inputs).flatten(1)}
+                states = model.encoder(**inputs, output_hidden_states=True).hidden_states
+                return {"embeddings": pool_layers(states, inputs["attention_mask"]).flatten(1)}
             if not self.task.per_word:
                 return {"embeddings": model.embed(**inputs)}
             found = [model.embed(**part) for part in slices(inputs, budget)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -16,6 +17,10 @@ Batches = Callable[[], Iterator[tuple[Tensor, Tensor]]]
 """Each call goes over all rows again: features [B, D], classes [B] int64."""
 
 
+Head = tuple[NDArray[np.float64], NDArray[np.float64], int]
+"""Weights [C, D], biases [C], steps."""
+
+
 def frequency_weights(counts: NDArray[np.int64], power: float) -> NDArray[np.float64]:
     """[C] weights of mean 1 over the rows: the inverse frequency of each class to a power (1 balances them)."""
     present = counts > 0
@@ -25,13 +30,44 @@ def frequency_weights(counts: NDArray[np.int64], power: float) -> NDArray[np.flo
     return weights
 
 
+def fit_logistic(
+    rows: NDArray[np.float64],
+    targets: NDArray[np.int64],
+    classes: int,
+    C: float,  # noqa: N803 - scikit-learn's name
+    power: float,
+) -> Head:
+    """scikit-learn's logistic regression over all C classes, whichever are present; for rows that are in memory.
+
+    Args:
+        rows: [N, D].
+        targets: [N] classes.
+        classes: C; one without rows gets a row of zeros of small weight.
+        C: inverse strength of the penalty.
+        power: of the inverse frequency by which classes are weighed.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    weights = frequency_weights(np.bincount(targets, minlength=classes), power)[targets]
+    absent = np.setdiff1d(np.arange(classes), targets)
+    rows = np.concatenate((rows, np.zeros((len(absent), rows.shape[1]))))
+    targets = np.concatenate((targets, absent))
+    weights = np.concatenate((weights, np.full(len(absent), ABSENT_WEIGHT)))
+    fitted = LogisticRegression(C=C, max_iter=1000).fit(rows, targets, sample_weight=weights)
+    steps = math.ceil(np.max(fitted.n_iter_))
+    if classes == 2:  # scikit-learn keeps one row for two classes
+        half = fitted.coef_[0] / 2, fitted.intercept_[0] / 2
+        return np.stack((-half[0], half[0])), np.array((-half[1], half[1])), steps
+    return fitted.coef_, fitted.intercept_, steps
+
+
 def fit_softmax(
     batches: Batches,
     features: int,
     class_weights: NDArray[np.float64],
     C: float,  # noqa: N803 - scikit-learn's name
     most_steps: int = 300,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+) -> Head:
     """Minimise `C sum_i w_i log-loss_i + |W|^2 / 2` by L-BFGS, reading the rows batch by batch.
 
     The same objective as scikit-learn's `LogisticRegression(C)`; the bias is not penalised. A class whose

@@ -1,5 +1,5 @@
-"""Closer looks through a whole model: gradients in the embeddings of words, distances to the boundary there, states of
-all layers, and what a language model finds surprising."""
+"""Closer looks through a whole model: gradients in the embeddings of words, distances to the boundary there, and what a
+language model finds surprising."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transformers import AutoModelForMaskedLM, PreTrainedModel
 
 from hfal.errors import HfalError
 from hfal.inference import Outputs
-from hfal.models import load_quietly, pool_hidden
+from hfal.models import load_quietly
 
 WIDTH = 128
 """Tokens of a text that the language model judges (Yuan et al. 2020 cut texts there)."""
@@ -22,12 +22,6 @@ JUDGED = 0.15
 FOOL_STEPS = 10
 FOOL_CLASSES = 10
 OVERSHOOT = 0.02
-
-
-def layer_states(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
-    """[B, L, D] states of the embeddings and of each layer, pooled by the mean over real tokens."""
-    states = model.base_model(**batch, output_hidden_states=True).hidden_states
-    return torch.stack([pool_hidden(state, batch["attention_mask"], "mean") for state in states], 1)
 
 
 class Looks:
@@ -49,9 +43,6 @@ class Looks:
     def __call__(self, batch: dict[str, Tensor]) -> Outputs:
         """The fields of one batch, [B, ...]."""
         outputs: Outputs = {}
-        if "hidden_states" in self.fields:
-            with torch.inference_mode():
-                outputs["hidden_states"] = layer_states(self.model, batch)
         if "word_gradients" in self.fields:
             outputs["word_gradients"] = self._word_gradients(batch)
         if "word_boundary" in self.fields:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -157,6 +157,11 @@ def check_pooling(pooling: str, task: Task) -> None:
     allowed = ("mean", "entities") if task.per_word else ("mean", "cls")
     if pooling not in allowed:
         raise HfalError(f"learner.pooling must be {' or '.join(allowed)} for {task.name}, got {pooling!r}")
+
+
+def pool_layers(states: Sequence[Tensor], mask: Tensor) -> Tensor:
+    """The states of each layer, [B, S, D] -> [B, L, D]: the mean over real tokens."""
+    return torch.stack([pool_hidden(state, mask, "mean") for state in states], 1)
 
 
 def pool_hidden(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:

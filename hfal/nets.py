@@ -48,14 +48,13 @@ class Trained:
         found: nn.Module = modules[name]
         return found
 
-    def step(self, loss: Tensor, *names: str) -> float:
+    def step(self, loss: Tensor, *names: str) -> None:
         """One step of these modules down a loss; the others stay as they are."""
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
         self.accelerator.backward(loss)
         for name in names:
             self.optimizers[name].step()
-        return float(loss.detach())
 
     @torch.no_grad()
     def apply(self, name: str, *inputs: Tensor, together: int = 8192) -> Tensor:

@@ -16,7 +16,7 @@ from hfal.dropout import ConsistentDropout, dropout_on
 from hfal.errors import HfalError
 from hfal.functional import Ragged, boundary_distance, mean_words
 from hfal.inference import Outputs
-from hfal.models import pool_hidden
+from hfal.models import pool_hidden, pool_layers
 from hfal.signals import Needs
 
 
@@ -73,6 +73,8 @@ class Probe:
         outputs: Outputs = {name: found[name] for name in ("logits", "mc_logits") if name in self.fields}
         if "embeddings" in self.fields:
             outputs["embeddings"] = pool_hidden(found["hidden"], mask, self.pooling)
+        if "hidden_states" in self.fields:
+            outputs["hidden_states"] = pool_layers(found["layers"], mask)
         if "features" in self.fields:
             outputs["features"] = row_features(found["features"], mask)
         if "boundary" in self.fields:
@@ -81,14 +83,18 @@ class Probe:
             outputs["boundary"] = boundary_distance(found["logits"], layer.weight, multi_label=several)
         return outputs
 
-    def _look(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _look(self, inputs: dict[str, Tensor]) -> dict[str, Any]:
         """One forward: logits, the encoder's states and, where asked for, samples and the last layer's input."""
         self.model.eval()
         with self.precision(), self._watch() as seen:
-            found = {"logits": self.model(**inputs).logits}
+            options = {"output_hidden_states": True} if "hidden_states" in self.fields else {}
+            answer = self.model(**inputs, **options)
+            found: dict[str, Any] = {"logits": answer.logits}
             if "mc_logits" in self.fields:
                 found["mc_logits"] = self._samples(inputs, seen)
         found["hidden"] = seen["body"][0]
+        if "hidden_states" in self.fields:
+            found["layers"] = answer.hidden_states
         if "features" in self.fields:
             found["features"] = seen["features"]
         return found

@@ -146,11 +146,13 @@ class Stream:
                 handle.truncate(self._bytes)  # what was written of a block that was never finished
             rows = [json.loads(line) for line in asked.read_text(encoding="utf-8").splitlines()]
             if rows:
-                self._known = set(self._keys([{name: row[name] for name in self.task.inputs} for row in rows]))
+                self._known = set(self._keys(self._inputs(rows)))
 
-    def _keys(self, rows: Sequence[dict[str, Any]]) -> list[bytes]:
-        columns = {name: [row[name] for row in rows] for name in self.task.inputs}
-        return [bytes(key) for key in content_keys(Dataset.from_dict(columns), self.task)]
+    def _inputs(self, rows: Sequence[dict[str, Any]]) -> Dataset:
+        return Dataset.from_dict({name: [row[name] for row in rows] for name in self.task.inputs})
+
+    def _keys(self, inputs: Dataset) -> list[bytes]:
+        return [bytes(key) for key in content_keys(inputs, self.task)]
 
     def offer(self, rows: Sequence[dict[str, Any]]) -> list[Decision]:
         """Decide on a block of rows, in their order, and write down what was decided.
@@ -166,11 +168,11 @@ class Stream:
                 raise HfalError(f"row {self.seen + number + 1} of the stream has no {listing(missing)}")
         if not rows:
             return []
-        columns = {name: [row[name] for row in rows] for name in self.task.inputs}
-        signals = self.learner.signals(Dataset.from_dict(columns), self.strategy.needs)
+        inputs = self._inputs(rows)
+        signals = self.learner.signals(inputs, self.strategy.needs)
         scores = signals.reduced[repr(self.strategy)].tolist()
         decisions = []
-        for row, key, score in zip(rows, self._keys(rows), scores, strict=True):
+        for row, key, score in zip(rows, self._keys(inputs), scores, strict=True):
             asked = key not in self._known and not self.spent and self.threshold.wants(score)
             if asked:
                 self._known.add(key)

@@ -7,6 +7,7 @@ without one, from a generator seeded with 0, so that the same call gives the sam
 
 from hfal.functional.bayesian import bald, consensus_kl, mean_std, vote_entropy
 from hfal.functional.blocks import kcenter_blocks
+from hfal.functional.checks import all_but
 from hfal.functional.clusters import both_ends, class_quota, lcmd, linked_clusters, merge_clusters, round_robin
 from hfal.functional.coverage import cosine, coverage_greedy, labelled_radius, matching_temperature, rbf
 from hfal.functional.covering import ball_radius, kcenter_outliers, prob_cover
@@ -47,6 +48,7 @@ __all__ = [
     "GradientSpace",
     "Legal",
     "Ragged",
+    "all_but",
     "badge",
     "bait",
     "bald",

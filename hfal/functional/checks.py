@@ -20,6 +20,13 @@ def parts(rows: int | Tensor, width: int) -> tuple[Tensor, ...]:
     return found
 
 
+def all_but(rows: int, some: Tensor | list[int]) -> Tensor:
+    """The positions of so many rows that are not among some of them, ascending."""
+    free = torch.ones(rows, dtype=torch.bool)
+    free[some] = False
+    return free.nonzero().flatten()
+
+
 def generator_or_default(generator: torch.Generator | None) -> torch.Generator:
     """The caller's generator, or a new one seeded with 0."""
     return torch.Generator().manual_seed(0) if generator is None else generator

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from hfal.functional.checks import check_scores, check_size, check_weights, generator_or_default, squared_norms
+from hfal.functional.checks import all_but, check_scores, check_size, check_weights, generator_or_default, squared_norms
 from hfal.functional.diversity import kmeans
 from hfal.functional.select import top_k
 
@@ -221,9 +221,7 @@ def both_ends(
     sure = round(confident * size)
     counts = torch.bincount(predicted, minlength=classes)
     first = _by_quota(scores, predicted, shares(size - sure, even, counts), generator)
-    rest = torch.ones(len(scores), dtype=torch.bool)
-    rest[first] = False
-    left = rest.nonzero().flatten()
+    left = all_but(len(scores), first)
     counts = torch.bincount(predicted[left], minlength=classes)
     second = _by_quota(-scores[left], predicted[left], shares(sure, even, counts), generator)
     return torch.cat((first, left[second]))

@@ -202,10 +202,11 @@ def kcenter_outliers(
     if len(embeddings) > max(SAMPLE, 2 * size):
         sample = torch.randperm(len(embeddings), generator=generator)[: max(SAMPLE, 2 * size)].sort().values
     points = embeddings[sample].float()
-    distances = _squared(points, squared_norms(points), torch.arange(len(points))).sqrt_().fill_diagonal_(0)
+    norms = squared_norms(points)
+    distances = _squared(points, norms, torch.arange(len(points))).sqrt_().fill_diagonal_(0)
     before = torch.full((len(points),), torch.inf)
     if centers is not None and len(centers):
-        before = _squared(points, squared_norms(points), torch.arange(len(centers)), centers, squared_norms(centers))
+        before = _squared(points, norms, torch.arange(len(centers)), centers, squared_norms(centers))
         before = before.amin(0).sqrt_()
     allowed = int(outliers * len(points))
     best: tuple[float, list[int]] = (torch.inf, [])

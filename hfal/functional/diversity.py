@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hfal.functional.checks import (
     CHUNK,
+    all_but,
     check_matrix,
     check_size,
     check_weights,
@@ -149,9 +150,7 @@ def d2_sampling(
     while len(picks) < size:
         mass = torch.cumsum(nearest if weights is None else nearest * weights, 0, dtype=torch.float64)
         if not float(mass[-1]) > 0:
-            free = torch.ones(len(nearest), dtype=torch.bool)
-            free[picks] = False
-            left = free.nonzero().flatten()
+            left = all_but(len(nearest), picks)
             more = left[torch.randperm(len(left), generator=generator)[: size - len(picks)]]
             return torch.cat((torch.tensor(picks, dtype=torch.int64), more))
         drawn = _draw_from(mass, min(DRAWN_TOGETHER, size - len(picks)), generator)
@@ -342,11 +341,9 @@ def fill(
     chosen = torch.tensor(picks, dtype=torch.int64)
     if len(picks) >= size:
         return chosen[:size]
-    free = torch.ones(len(embeddings), dtype=torch.bool)
-    free[chosen] = False
-    if skip is not None and int(free.sum()) - len(skip) >= size - len(picks):
-        free[skip] = False
-    rest = free.nonzero().flatten()
+    rest = all_but(len(embeddings), chosen)
+    if skip is not None and len(rest) - len(skip) >= size - len(picks):
+        rest = all_but(len(embeddings), torch.cat((chosen, skip)))
     left = None if weights is None else weights[rest]
     more = kcenter_greedy(embeddings[rest], size - len(picks), embeddings[chosen], generator, left)
     return torch.cat((chosen, rest[more]))

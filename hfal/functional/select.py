@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hfal.functional.checks import check_scores, check_size, generator_or_default
+from hfal.functional.checks import all_but, check_scores, check_size, generator_or_default
 
 
 def top_k(scores: Tensor, size: int, generator: torch.Generator | None = None) -> Tensor:
@@ -41,9 +41,7 @@ def next_best(scores: Tensor, picks: list[int], generator: torch.Generator) -> i
         picks: fewer than N.
         generator: breaks ties.
     """
-    free = torch.ones(len(scores), dtype=torch.bool)
-    free[picks] = False
-    rows = free.nonzero().flatten()
+    rows = all_but(len(scores), picks)
     return int(rows[top_k(scores[rows], 1, generator)])
 
 

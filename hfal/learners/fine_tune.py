@@ -16,7 +16,7 @@ from hfal.compute import derive_seed, own_randomness, state
 from hfal.errors import HfalError
 from hfal.inference import as_signals, reducer, run_pass, token_budget
 from hfal.learners.base import FitReport, evaluate
-from hfal.learners.looking import LOOK_SHARE, NOT_YET, UNTRAINED, look_of
+from hfal.learners.looking import NOT_YET, UNTRAINED, look_budget, look_of
 from hfal.looks import both
 from hfal.models import POOLINGS, check_pooling, load_classifier, load_tokenizer, max_length_of, quiet
 from hfal.probe import Probe, WordProbe
@@ -156,13 +156,14 @@ class FineTune:
             checkpoints=self._members(needs),
             **options,
         )
-        looks = None if not needs.looks else look_of(self, model, needs.looks)
+        further = needs.looks - {"hidden_states"}  # which the same forward gives
+        looks = look_of(self, model, further) if further else None
         outputs = run_pass(
             probe if looks is None else both(probe, looks),
             self.tokens.get(rows),
             pad_id=self.tokenizer.pad_token_id,
             padding_side=self.tokenizer.padding_side,
-            budget=budget if looks is None else max(256, budget // LOOK_SHARE),
+            budget=budget if looks is None else look_budget(budget),
             device=state().device,
             finish=reducer(needs, self.task),
             scratch=self.cache,

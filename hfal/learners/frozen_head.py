@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import math
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -26,8 +25,8 @@ from hfal.functional import Ragged, boundary_distance, boundary_step
 from hfal.inference import Collected, Outputs, as_signals, reducer, run_pass, token_budget
 from hfal.learners.base import FitReport, evaluate, outputs_of
 from hfal.learners.fine_tune import FineTune
-from hfal.learners.looking import LOOK_SHARE, NOT_YET, UNTRAINED, look_of
-from hfal.linear import ABSENT_WEIGHT, Batches, fit_softmax, frequency_weights
+from hfal.learners.looking import NOT_YET, UNTRAINED, look_budget, look_of
+from hfal.linear import Batches, Head, fit_logistic, fit_softmax, frequency_weights
 from hfal.models import (
     POOLINGS,
     check_pooling,
@@ -57,8 +56,6 @@ OVERSHOOT = 0.02
 """How far over the boundary a row's twin lies, as a share of the way."""
 
 Slots = NDArray[np.int64]
-Head = tuple[NDArray[np.float64], NDArray[np.float64], int]
-"""Weights [C, D], biases [C], steps."""
 
 
 class FrozenHead:
@@ -223,13 +220,14 @@ class FrozenHead:
         embeddings = torch.cat([part for part, _ in read()]).numpy().astype(np.float64)
         classes = len(self.task.names)
         if not self.task.multi_label:
-            fitted = _logistic(embeddings, targets.numpy(), classes, self)
+            fitted = fit_logistic(embeddings, targets.numpy(), classes, self.C, self.class_power)
             if not self.twins:
                 return fitted
             way = boundary_step(torch.from_numpy(embeddings @ fitted[0].T + fitted[1]), torch.from_numpy(fitted[0]))
             both = np.concatenate((embeddings, embeddings + (1 + OVERSHOOT) * way.numpy()))
-            return _logistic(both, np.tile(targets.numpy(), 2), classes, self)
-        heads = [_logistic(embeddings, targets[:, c].numpy().astype(int), 2, self) for c in range(classes)]
+            return fit_logistic(both, np.tile(targets.numpy(), 2), classes, self.C, self.class_power)
+        each = (targets[:, c].numpy().astype(int) for c in range(classes))
+        heads = [fit_logistic(embeddings, yes, 2, self.C, self.class_power) for yes in each]
         weight = np.stack([w[1] - w[0] for w, _, _ in heads])
         bias = np.array([b[1] - b[0] for _, b, _ in heads])
         return weight, bias, max(n for _, _, n in heads)
@@ -306,7 +304,7 @@ class FrozenHead:
                 self.store.tokens.get(rows),
                 pad_id=self.tokenizer.pad_token_id,
                 padding_side=self.tokenizer.padding_side,
-                budget=max(256, token_budget(self.store.dimensions, device) // LOOK_SHARE),
+                budget=look_budget(token_budget(self.store.dimensions, device)),
                 device=device,
                 description="looking closer",
             )
@@ -393,20 +391,3 @@ class FrozenHead:
 def _seen(embeddings: Tensor) -> Tensor:
     """Words that the model can see: those that it cannot have zeros."""
     return (embeddings != 0).any(1)
-
-
-def _logistic(embeddings: NDArray[np.float64], targets: NDArray[np.int64], classes: int, learner: FrozenHead) -> Head:
-    """A logistic regression over all C classes, whichever are present."""
-    from sklearn.linear_model import LogisticRegression
-
-    weights = frequency_weights(np.bincount(targets, minlength=classes), learner.class_power)[targets]
-    absent = np.setdiff1d(np.arange(classes), targets)
-    embeddings = np.concatenate((embeddings, np.zeros((len(absent), embeddings.shape[1]))))
-    targets = np.concatenate((targets, absent))
-    weights = np.concatenate((weights, np.full(len(absent), ABSENT_WEIGHT)))
-    fitted = LogisticRegression(C=learner.C, max_iter=1000).fit(embeddings, targets, sample_weight=weights)
-    steps = math.ceil(np.max(fitted.n_iter_))
-    if classes == 2:  # scikit-learn keeps one row for two classes
-        half = fitted.coef_[0] / 2, fitted.intercept_[0] / 2
-        return np.stack((-half[0], half[0])), np.array((-half[1], half[1])), steps
-    return fitted.coef_, fitted.intercept_, steps

@@ -17,6 +17,11 @@ LOOK_SHARE = 4
 """Batches of a look that goes back through the model are so many times smaller."""
 
 
+def look_budget(tokens: int) -> int:
+    """Tokens of a batch that goes back through the model too."""
+    return max(256, tokens // LOOK_SHARE)
+
+
 class Looking(Protocol):
     """A learner of one named model."""
 

@@ -60,9 +60,7 @@ class Discriminative(_Told):
         picks = torch.empty(0, dtype=torch.int64)
         with progress(self.sub_batches * self.steps, "telling labelled from unlabelled") as bar:
             for part in range(self.sub_batches):
-                free = torch.ones(len(pool), dtype=torch.bool)
-                free[picks] = False
-                rest = free.nonzero().flatten()
+                rest = F.all_but(len(pool), picks)
                 count = size * (part + 1) // self.sub_batches - len(picks)
                 known = torch.cat((labeled, pool[picks]))
                 if count and len(known):

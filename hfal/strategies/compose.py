@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
+from hfal import functional as F
 from hfal.errors import HfalError
 from hfal.signals import Needs
 from hfal.strategies.base import Context, Selection, Strategy, later, register, resolve
@@ -124,7 +124,6 @@ class Mixed:
         """The first's rows, then those that the other chooses among the rest."""
         size = min(size, len(context.pool))
         one = resolve(self.first, context.round).select(context, round(self.share * size))
-        free = torch.ones(len(context.pool), dtype=torch.bool)
-        free[context.pool.indices_of(one.rows)] = False
-        other = resolve(self.then, context.round).select(context.restrict(free.nonzero().flatten()), size - len(one))
+        rest = F.all_but(len(context.pool), context.pool.indices_of(one.rows))
+        other = resolve(self.then, context.round).select(context.restrict(rest), size - len(one))
         return Selection(np.concatenate((one.rows, other.rows)), np.concatenate((one.scores, other.scores)))

@@ -128,13 +128,9 @@ class _Weighed(ByScore):
         return self.by.needs | Needs(pool=frozenset({"embeddings"}))
 
 
-@register("weighted_kmeans", paper="Zhdanov 2019")
 @dataclass(frozen=True)
-class WeightedKMeans(_Weighed):
-    """k-means among the most unsure rows, each as heavy as it is unsure; the row nearest to each centroid.
-
-    `beta` times the batch is kept of the most unsure rows.
-    """
+class _Prefiltered(_Weighed):
+    """Chooses among `beta` times the batch, the most unsure rows."""
 
     beta: float = 10
 
@@ -143,11 +139,23 @@ class WeightedKMeans(_Weighed):
         if not self.beta >= 1:
             raise HfalError(f"beta must be a number of at least 1, got {self.beta!r}")
 
+    def reach(self, context: Context, size: int) -> Tensor:
+        """Indices of these rows, ascending."""
+        return F.top_k(self.wanted(context), int(self.beta * size), context.generator).sort().values
+
+
+@register("weighted_kmeans", paper="Zhdanov 2019")
+@dataclass(frozen=True)
+class WeightedKMeans(_Prefiltered):
+    """k-means among the most unsure rows, each as heavy as it is unsure; the row nearest to each centroid.
+
+    `beta` times the batch is kept of the most unsure rows.
+    """
+
     def select(self, context: Context, size: int) -> Selection:
         """Largest cluster first; the score is that of `by`."""
-        scores = self.wanted(context)
-        reach = F.top_k(scores, int(self.beta * size), context.generator).sort().values
-        heavy = scores[reach].clamp_min(1e-6)
+        reach = self.reach(context, size)
+        heavy = self.wanted(context)[reach].clamp_min(1e-6)
         embeddings = context.pool.get("embeddings")[reach]
         picks = reach[F.kmeans_pick(embeddings, size, context.generator, heavy)]
         return picked(context, picks, self.scores(context)[picks])
@@ -168,7 +176,7 @@ class InformationDensity(_Weighed):
 
 @register("set_cover", paper="Yang et al. 2017")
 @dataclass(frozen=True)
-class SetCover(_Weighed):
+class SetCover(_Prefiltered):
     """Of the most unsure rows, those that together are most like all rows of the pool, by cosine."""
 
     by: Strategy = field(default_factory=Entropy)
@@ -176,13 +184,12 @@ class SetCover(_Weighed):
 
     def select(self, context: Context, size: int) -> Selection:
         """Greedily among `beta` times the batch; the score is that of `by`."""
-        unsure = F.top_k(self.wanted(context), int(self.beta * size), context.generator)
         picks, _ = F.coverage_greedy(
             context.pool.get("embeddings"),
             size,
             F.cosine,
             generator=context.generator,
-            candidates=unsure.sort().values,
+            candidates=self.reach(context, size),
             weights=context.weights,
         )
         return picked(context, picks, self.scores(context)[picks])
@@ -216,14 +223,13 @@ class Dictionary(_Weighed):
 
 @register("cluster_margin", paper="Citovsky et al. 2021")
 @dataclass(frozen=True)
-class ClusterMargin(_Weighed):
+class ClusterMargin(_Prefiltered):
     """Of the least sure rows, one from each cluster in turn, small clusters first; one clustering for all rounds.
 
     `beta` times the batch is kept of the least sure rows; `clusters` is how many the whole pool is grouped into, a
     tenth of its rows and at most 500 where it is 0.
     """
 
-    beta: float = 10
     clusters: int = 0
 
     @property
@@ -233,8 +239,7 @@ class ClusterMargin(_Weighed):
 
     def select(self, context: Context, size: int) -> Selection:
         """The score is that of `by`."""
-        scores = self.wanted(context)
-        reach = F.top_k(scores, int(self.beta * size), context.generator).sort().values
+        reach = self.reach(context, size)
         parts = [part for part in (context.pool, context.labeled) if len(part)]
         rows = np.concatenate([part.rows for part in parts])
 
@@ -244,5 +249,5 @@ class ClusterMargin(_Weighed):
             return F.linked_clusters(embeddings, min(wanted, len(rows)), generator)
 
         cluster = context.each(f"clusters {self.clusters}", rows, clusters)
-        picks = reach[F.round_robin(scores[reach], cluster[reach], size, context.generator)]
+        picks = reach[F.round_robin(self.wanted(context)[reach], cluster[reach], size, context.generator)]
         return picked(context, picks, self.scores(context)[picks], cluster=cluster[picks])

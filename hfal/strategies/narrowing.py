@@ -45,9 +45,7 @@ class _Near:
         rows = self.candidates(context, context.index(), size)
         indices = context.pool.indices_of(np.intersect1d(rows, context.pool.rows))
         if len(indices) < size:
-            free = torch.ones(len(context.pool), dtype=torch.bool)
-            free[indices] = False
-            rest = free.nonzero().flatten()
+            rest = F.all_but(len(context.pool), indices)
             more = torch.randperm(len(rest), generator=context.generator)[: size - len(indices)]
             indices = torch.cat((indices, rest[more]))
         return self.then.select(context.closer(indices.sort().values, self.later), size)

@@ -15,7 +15,7 @@ from hfal import functional as F
 from hfal.errors import HfalError
 from hfal.functional.ragged import REDUCTIONS
 from hfal.signals import Needs, Signals
-from hfal.strategies.base import Context, Scored, Selection, by_score, register
+from hfal.strategies.base import Context, Scored, Selection, by_score, check_whole, register
 from hfal.strategies.bayesian import check_samples
 
 
@@ -157,8 +157,7 @@ class SequenceEntropy(_OfWords):
     paths: int = 5
 
     def __post_init__(self) -> None:
-        if not isinstance(self.paths, int) or self.paths < 2:
-            raise HfalError(f"paths must be a whole number of at least 2, got {self.paths!r}")
+        check_whole("paths", self.paths, 2)
 
     def score(self, batch: Signals) -> Tensor:
         """Nats, over the n best legal sequences."""
