@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from hfal.oracles import Simulated
     from hfal.pool import Pool
     from hfal.rounds import Round
-    from hfal.tasks import TextClassification, TokenClassification
+    from hfal.tasks import Pairs, TextClassification, TokenClassification
     from hfal.training import TrainingConfig
 
 __version__ = "0.1.0"
@@ -23,6 +23,7 @@ __all__ = [
     "FineTune",
     "FrozenHead",
     "HfalError",
+    "Pairs",
     "Pool",
     "Round",
     "Simulated",
@@ -38,6 +39,7 @@ _HOME = {
     "FineTune": "learners",
     "FrozenHead": "learners",
     "HfalError": "errors",
+    "Pairs": "tasks",
     "Pool": "pool",
     "Round": "rounds",
     "Simulated": "oracles",

@@ -8,7 +8,7 @@ from rich.table import Table
 from hfal.errors import HfalError
 from hfal.strategies import MNLP, ByScore, Entry, entries
 
-TASKS = {frozenset({"row"}): "texts", frozenset({"word"}): "words"}
+TASKS = {frozenset({"row"}): "texts", frozenset({"word"}): "words", frozenset({"pair"}): "pairs"}
 LOOKS = {
     "hidden_states": "1",
     "surprisal": "1 of a language model",
@@ -22,6 +22,7 @@ SIZES = {
     "mc_logits": "[K, N, C]",
     "hidden_states": "[N, L, D]",
     "surprisal": "[N, 128]",
+    "similarity": "[N]",
 }
 OF_PARTS = ("its parts'",) * 4
 

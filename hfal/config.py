@@ -14,7 +14,7 @@ from hfal.config_errors import describe
 from hfal.errors import HfalError
 from hfal.learners import FineTune, FrozenHead, Learner
 from hfal.strategies import parse
-from hfal.tasks import Task, TextClassification, TokenClassification
+from hfal.tasks import Pairs, Task, TextClassification, TokenClassification
 from hfal.training import TrainingConfig
 
 
@@ -103,6 +103,21 @@ class TokenTask(Section):
         return TokenClassification(**self.model_dump(exclude={"type"}))
 
 
+class PairsTask(Section):
+    """`Pairs`."""
+
+    type: Literal["pairs"]
+    left: str = "left"
+    right: str = "right"
+    label: str = "label"
+    label_names: list[str] | None = None
+    positive: str | None = None
+
+    def build(self) -> Task:
+        """The task."""
+        return Pairs(**self.model_dump(exclude={"type"}))
+
+
 class FineTuneSection(_ModelSection):
     """`FineTune`."""
 
@@ -130,6 +145,7 @@ class FrozenHeadSection(_ModelSection):
     normalize: bool = True
     head_dropout: float = Field(0.1, ge=0, lt=1)
     layers: int | None = Field(None, ge=1)
+    threshold: Literal["f1"] | None = "f1"
     twins: bool = False
     finally_: Literal["fine_tune"] | None = Field(None, alias="finally")
     training: TrainingConfig = Field(default_factory=lambda: TrainingConfig())
@@ -144,6 +160,7 @@ class FrozenHeadSection(_ModelSection):
             normalize=self.normalize,
             head_dropout=self.head_dropout,
             layers=self.layers,
+            threshold=self.threshold,
             twins=self.twins,
             max_length=self.max_length,
             pad_token=self.pad_token,
@@ -183,9 +200,10 @@ class Stop(Section):
 
 
 class Start(Section):
-    """The seed set, where nothing is labelled yet: how it is chosen, and how large it is (the batch's size)."""
+    """The seed set, where nothing is labelled yet: how it is chosen (as the task has it, where it is not given), and
+    how large it is (the batch's size)."""
 
-    strategy: str = "typiclust"
+    strategy: str | None = None
     rows: int | None = Field(None, ge=1)
     words: int | None = Field(None, ge=1)
 
@@ -229,6 +247,7 @@ class RunConfig(Section):
         pool: the rows to choose from.
         test: rows that never enter the pool; curves are drawn on them.
         validation: rows for early stopping.
+        transfer: labelled rows of another set, which the learner learns before those that are asked.
         task: what the labels are.
         learner: what is trained.
         strategy: a spec string (`hfal strategies`); the task's default where it is not given.
@@ -252,7 +271,8 @@ class RunConfig(Section):
     pool: PoolSource
     test: Source | None = None
     validation: Source | None = None
-    task: TextTask | TokenTask = Field(default_factory=lambda: TextTask(), discriminator="type")
+    transfer: Source | None = None
+    task: TextTask | TokenTask | PairsTask = Field(default_factory=lambda: TextTask(), discriminator="type")
     learner: FrozenHeadSection | FineTuneSection = Field(discriminator="type")
     strategy: str | None = None
     start: Start = Field(default_factory=lambda: Start())
@@ -296,9 +316,15 @@ class RunConfig(Section):
         """The strategy that is meant."""
         return self.strategy or self.task.build().default_strategy
 
+    @property
+    def starter(self) -> str:
+        """What chooses the seed set."""
+        return self.start.strategy or self.task.build().default_start
+
     def record(self) -> dict[str, Any]:
         """The config as it is written to the run folder."""
-        return self.model_dump(mode="json", by_alias=True) | {"strategy": self.chooser}
+        values = self.model_dump(mode="json", by_alias=True)
+        return values | {"strategy": self.chooser, "start": {**values["start"], "strategy": self.starter}}
 
 
 class _UniqueKeys(yaml.SafeLoader):

@@ -177,3 +177,18 @@ def build_data(config: RunConfig, task: Task) -> tuple[Pool, Dataset | None, Dat
         None if what not in parts else labelled(parts[what], pool.task, what) for what in ("test", "validation")
     )
     return pool, test, validation
+
+
+def load_labelled(source: Source, task: Task, seed: int, what: str) -> Dataset:
+    """The rows of a source with the task's inputs and encoded `labels`, by the task's names.
+
+    Raises:
+        HfalError: it cannot be read, or a label is not one of the task's.
+    """
+    rows = load_source(source)
+    known = task.resolve(rows)
+    if source.skip_empty or task.skips_empty:
+        rows = drop_empty(rows, known, what)
+    if source.rows is not None:
+        rows = shuffled(rows, seed).select(range(min(source.rows, len(rows))))
+    return labelled(rows, known, what)

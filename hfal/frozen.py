@@ -80,6 +80,8 @@ class FrozenHeadModel(PreTrainedModel):
 
     config_class = FrozenHeadConfig
     base_model_prefix = "encoder"
+    width = 1
+    """Features of a row, in embeddings."""
 
     def __init__(self, config: FrozenHeadConfig, encoder: PreTrainedModel | None = None) -> None:
         super().__init__(config)
@@ -88,7 +90,7 @@ class FrozenHeadModel(PreTrainedModel):
             encoder = AutoModel.from_config(AutoConfig.for_model(settings.pop("model_type"), **settings))
         self.encoder = encoder
         self.dropout = nn.Dropout(config.head_dropout)
-        self.classifier = nn.Linear(encoder.config.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(self.width * encoder.config.hidden_size, config.num_labels)
         self.post_init()
 
     def embed(self, input_ids: Tensor, attention_mask: Tensor, **inputs: Any) -> Tensor:
@@ -114,6 +116,35 @@ class FrozenHeadModel(PreTrainedModel):
             multi = self.config.problem_type == "multi_label_classification"
             measure = nn.functional.binary_cross_entropy_with_logits if multi else nn.functional.cross_entropy
             loss = measure(logits, labels.to(logits.dtype) if multi else labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+def pair_features(left: Tensor, right: Tensor) -> Tensor:
+    """[B, D] and [B, D], of length 1 -> [B, 4 D]: both, their distance and their product (Conneau et al. 2017).
+
+    The product is scaled to lengths near 1, and the texts themselves by 0.3: how they differ tells more than what they
+    are, and a penalty on the weights must not drown it (measured in docs/pairs.md).
+    """
+    return torch.cat((0.3 * left, 0.3 * right, (left - right).abs(), left * right * left.shape[-1] ** 0.5), -1)
+
+
+class FrozenPairHeadModel(FrozenHeadModel):
+    """An encoder that reads two texts by themselves, and one linear layer over what they have in common."""
+
+    width = 4
+
+    def forward(  # type: ignore[override]
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        pair_input_ids: Tensor,
+        pair_attention_mask: Tensor,
+        labels: Tensor | None = None,
+    ) -> SequenceClassifierOutput:
+        """Logits [B, C] of pairs; the second texts are tokenized by themselves, as the first are."""
+        left, right = self.embed(input_ids, attention_mask), self.embed(pair_input_ids, pair_attention_mask)
+        logits = self.classifier(self.dropout(pair_features(left, right)))
+        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 

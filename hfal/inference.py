@@ -7,7 +7,7 @@ one process and on many; results come back in the order asked.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,7 @@ def run_pass(
     budget: int,
     device: torch.device,
     finish: Callable[[Outputs], Outputs] | None = None,
+    beside: Mapping[str, Tensor] | None = None,
     scratch: Path | None = None,
     description: str = "scoring",
 ) -> Outputs:
@@ -92,6 +93,7 @@ def run_pass(
         padding_side: where padding goes.
         budget: tokens a batch.
         device: where the model is.
+        beside: name -> [N, ...] what is known of the rows already, added to the outputs.
         finish: what to keep of a batch, on the CPU (reductions); everything where it is None.
         scratch: folder for results too large for memory.
         description: for the progress bar.
@@ -119,6 +121,7 @@ def run_pass(
             outputs = forward({name: value.to(device, non_blocking=True) for name, value in batch.items()})
             outputs = {name: _on_cpu(value) for name, value in outputs.items()}
             _check_finite(outputs, rows)
+            outputs.update({name: value[torch.from_numpy(rows)] for name, value in (beside or {}).items()})
             kept = finish(outputs) if finish else outputs
             results.put(rows, kept)
             bar.update(len(rows))
@@ -227,7 +230,7 @@ def as_signals(outputs: Outputs, task: Task) -> Signals:
     rows = len(next(iter(outputs.values()))) if outputs else 0
     samples: Any = outputs.get("mc_logits")
     fields: dict[str, Any] = {
-        name: outputs.get(name) for name in ("logits", "embeddings", "features", "boundary", *LOOKS)
+        name: outputs.get(name) for name in ("logits", "embeddings", "features", "boundary", "similarity", *LOOKS)
     }
     return Signals(
         rows=np.arange(rows, dtype=np.int64),

@@ -67,8 +67,9 @@ def fit_softmax(
     class_weights: NDArray[np.float64],
     C: float,  # noqa: N803 - scikit-learn's name
     most_steps: int = 300,
+    prior: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
 ) -> Head:
-    """Minimise `C sum_i w_i log-loss_i + |W|^2 / 2` by L-BFGS, reading the rows batch by batch.
+    """Minimise `C sum_i w_i log-loss_i + |W - W0|^2 / 2` by L-BFGS, reading the rows batch by batch.
 
     The same objective as scikit-learn's `LogisticRegression(C)`; the bias is not penalised. A class whose
     weight is given but that no row has still needs a finite score: it gets one row of zeros of small weight.
@@ -79,6 +80,7 @@ def fit_softmax(
         class_weights: [C] weight of a row by its class.
         C: inverse strength of the penalty.
         most_steps: bound on the iterations.
+        prior: W0 [C, D] and the biases [C] to start from; zeros where it is None.
 
     Returns:
         Weights [C, D], biases [C], iterations.
@@ -93,6 +95,11 @@ def fit_softmax(
         counts += np.bincount(targets.numpy(), minlength=classes)
     total = float((class_weights * counts).sum()) or 1.0
     absent = torch.from_numpy(np.flatnonzero(counts == 0))
+
+    start = np.zeros((classes, features + 1))
+    if prior is not None:
+        start[:, :-1], start[:, -1] = prior
+    known = torch.from_numpy(start)
 
     def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         parameters = torch.from_numpy(flat.reshape(classes, features + 1))
@@ -109,17 +116,33 @@ def fit_softmax(
             part, error = _cross_entropy(bias.expand(len(absent), -1), absent, weights)
             loss += part
             slope[:, -1] += error.sum(0)
-        penalty = parameters[:, :-1] / C
-        slope[:, :-1] += penalty
-        loss += float((parameters[:, :-1] * penalty).sum()) / 2
+        away = parameters[:, :-1] - known[:, :-1]
+        slope[:, :-1] += away / C
+        loss += float(away.square().sum()) / C / 2
         return loss / total, (slope / total).numpy().ravel()
 
-    start = np.zeros(classes * (features + 1))
     options = {"maxiter": most_steps, "gtol": 1e-4, "ftol": 1e-12}
     with threadpool_limits(1, user_api="blas"):  # scipy's threads and torch's would wait for each other
-        found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+        found = minimize(objective, start.ravel(), jac=True, method="L-BFGS-B", options=options)
     solution = found.x.reshape(classes, features + 1)
     return solution[:, :-1], solution[:, -1], int(found.nit)
+
+
+def f1_threshold(scores: NDArray[np.float64], found: NDArray[np.bool_]) -> float:
+    """The cut above which rows should be taken for the class that is looked for, so that its F1 is largest.
+
+    It lies half-way between the last score that is taken and the first that is not.
+
+    Args:
+        scores: [N] of rows that the scorer was not fitted on.
+        found: [N] whether each is of the class; some are, some are not.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ranked, right = scores[order], np.cumsum(found[order])
+    f1 = 2 * right / (np.arange(1, len(order) + 1) + found.sum())
+    f1[:-1][ranked[:-1] == ranked[1:]] = 0  # a cut cannot part equals
+    last = int(f1.argmax())
+    return float(ranked[last] - 1e-6 if last + 1 == len(order) else (ranked[last] + ranked[last + 1]) / 2)
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> tuple[float, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from datasets import Dataset
+from torch import Tensor
 
 from hfal.asking import chosen_by, selection_table
 from hfal.auditing import Audit, mixed
@@ -23,12 +24,12 @@ from hfal.errors import HfalError, count, listing
 from hfal.kept import Kept
 from hfal.learners.base import Learner, fit, outputs_of
 from hfal.measuring import Spending, figures
-from hfal.neighbours import Neighbours
 from hfal.oracles import Oracle, Simulated
 from hfal.people import People
-from hfal.pool import Pool, Positions, labelled
+from hfal.pool import Pool, Positions, content_keys, labelled
 from hfal.rounds import Ledger, Round, label_table
-from hfal.signals import Needs, Signals
+from hfal.seeing import Seeing
+from hfal.signals import Needs
 from hfal.strategies import Context, Selection, Strategy, check_units, make, resolve
 from hfal.strategies.within import Limit, allowance, select_within
 
@@ -53,7 +54,7 @@ class ActiveLearner:
         batch_size: what a round may cost; never more is asked. In the budget's unit or another.
         seed: of every chance in the run.
         output_dir: the run folder; without one everything stays in memory.
-        start: chooses the seed set where nothing is labelled yet.
+        start: chooses the seed set where nothing is labelled yet; the task's default where it is not given.
         start_size: its size; `batch_size` where it is not given.
         cost: what labelling a row costs, for units other than rows and words.
         per_cost: choose the best score per cost (in the batch's unit), not the best score.
@@ -61,6 +62,8 @@ class ActiveLearner:
         audit: share of each batch that is drawn by chance, never trained on, and tells how good the model is
             (docs/saving.md). Where it is not given, 0.1 with people and 0 without.
         cache: folder for embeddings; the run folder's own where it is not given.
+        transfer: rows of another set with the same labels, which the learner learns before those that are asked
+            (docs/pairs.md); those that are also in the test set are left out.
         keep_model: whether the last model is kept in the run folder; without it a resumed run trains it again.
 
     Attributes:
@@ -85,7 +88,7 @@ class ActiveLearner:
         output_dir: str | Path | None = None,
         *,
         validation: Dataset | None = None,
-        start: str | Strategy = "typiclust",
+        start: str | Strategy | None = None,
         start_size: int | Mapping[str, float] | Budget | None = None,
         cost: Cost | None = None,
         per_cost: bool = False,
@@ -93,10 +96,12 @@ class ActiveLearner:
         cache: Path | None = None,
         audit: float | None = None,
         keep_model: bool = True,
+        transfer: Dataset | None = None,
     ) -> None:
         self.pool = pool
         self.learner = learner
         strategy = pool.task.default_strategy if strategy is None else strategy
+        start = pool.task.default_start if start is None else start
         self.strategy, self.start = make(strategy), make(start)
         self._names = {id(self.strategy): str(strategy), id(self.start): str(start)}
         self.oracle = Simulated(pool.task.label) if oracle is None else oracle
@@ -119,8 +124,10 @@ class ActiveLearner:
         self._audit.draw(pool, generator_for("reserve", seed))
         self.oracle.check(pool)
         self.ledger = Ledger(output_dir)
-        self._kept = Kept(None if output_dir is None else Path(output_dir), pool, seed)
         learner.bind(pool.task, seed, cache or self.ledger.cache)
+        self.transfer = None if transfer is None else self._source(transfer)
+        kept = Kept(None if output_dir is None else Path(output_dir), pool, seed)
+        self._seeing = Seeing(learner, kept, self.transfer, per_cost)
         self.ledger.open(record or self._record(), self._describe_pool())
         self._trained_in: int | None = None
         self._ahead = isinstance(self.oracle, People) and self.oracle.ahead
@@ -142,12 +149,26 @@ class ActiveLearner:
             logger.warning("pool: %s left out: the same input is in %s", count(shared, "row"), what)
         return rows
 
+    def _source(self, rows: Dataset) -> Dataset:
+        """The set that is learned before, without what is measured on."""
+        rows = rows if "labels" in rows.column_names else labelled(rows, self.pool.task, "transfer")
+        if self.test is not None:
+            keys, measured = (content_keys(part, self.pool.task) for part in (rows, self.test))
+            rows, before = rows.select(np.flatnonzero(~np.isin(keys, measured))), len(rows)
+            if len(rows) < before:
+                logger.warning("transfer: %s left out: also in test", count(before - len(rows), "row"))
+        learn = getattr(self.learner, "learn_source", None)
+        if learn is None:
+            raise HfalError(f"transfer: {type(self.learner).__name__} cannot learn another set first")
+        learn(rows)
+        return rows
+
     def _check(self) -> None:
         task, free = self.pool.task, self.pool.unlabeled
         if not len(free):
             raise HfalError(f"nothing to ask: all {count(len(self.pool), 'row')} of the pool are labelled")
         for strategy in (self.strategy, self.start):
-            check_units(strategy, "word" if task.per_word else "row", task.name, self._names[id(strategy)])
+            check_units(strategy, task.yields, task.name, self._names[id(strategy)])
         first = [] if len(self._given) else [self.start_size]
         for what, size in [("batch", self.batch)] + [("seed set", size) for size in first]:
             if size.unit == "rows" and len(free) < size.amount:
@@ -187,6 +208,7 @@ class ActiveLearner:
             "cost": None if self.cost is None else asdict(self.cost),
             "per_cost": self.per_cost,
             **({"audit": self.audit} if self.audit else {}),
+            **({"transfer_rows": len(self.transfer)} if self.transfer is not None else {}),
         }
 
     def _describe_pool(self) -> dict[str, Any]:
@@ -329,9 +351,9 @@ class ActiveLearner:
         chooser = self.start if number == 0 else self.strategy
         strategy = resolve(chooser, number)
         self._ready(trained)
-        positions = self.pool.canonical(self.pool.unlabeled)
         with clock("score"):
-            context = self._context(number, positions, strategy.needs, generator_for("select", self.seed, number))
+            context = self._context(number, strategy.needs)
+        positions = context.pool.rows
         name = self._names[id(chooser)]
         everything = self._limits(number, np.arange(len(self.pool)))
         drawn = self._audit.next(self.pool, everything)
@@ -346,42 +368,15 @@ class ActiveLearner:
         costs = self._costs(selection.rows, self.budget.unit)
         return selection_table(self.pool, selection, name, is_audited, costs, predicted)
 
-    def _context(self, number: int, positions: Positions, needs: Needs, generator: torch.Generator) -> Context:
-        task = self.pool.task
-        of_model = needs.of_model()
-        pool = Signals(rows=positions, multi_label=task.multi_label, legal=task.legal)
-        if of_model.any_pool:
-            pool = replace(self.learner.signals(self.pool.inputs(positions), of_model), rows=positions)
-        if "lengths" in needs.pool:
-            pool = replace(pool, lengths=torch.from_numpy(self.pool.lengths(positions)))
-        answered = self.pool.canonical(self.pool.labeled)
-        labeled = Signals(rows=answered, multi_label=task.multi_label, legal=task.legal)
-        if of_model.labeled and len(answered):
-            labeled = self.learner.signals(self.pool.inputs(answered), of_model.for_labeled())
-            labeled = replace(labeled, rows=answered)
-        unit = self._size(number).unit
-        costs = None if unit == "rows" else torch.from_numpy(self._costs(positions, unit))
-        return Context(
-            pool=pool,
-            labeled=labeled,
-            labels=self.pool.labels(answered),
-            num_classes=len(task.names),
-            round=number,
-            generator=generator,
-            costs=costs,
-            weights=(1 / costs).float() if self.per_cost and costs is not None else None,
-            learner=self.learner,
-            look=lambda indices, wanted: self._context(number, positions[indices.numpy()], wanted, generator),
-            once=self._kept.once,
-            each=self._kept.each,
-            index=lambda: self._kept.neighbours(self._indexed),
-        )
+    def _context(self, number: int, needs: Needs) -> Context:
+        """What the strategy of a round may see of the rows that can be asked."""
+        unit, pool = self._size(number).unit, self.pool
 
-    def _indexed(self, seed: int) -> Neighbours:
-        """The neighbours of all rows that are labelled or can be, as the model embeds them when they are asked for."""
-        rows = self.pool.canonical(np.union1d(self.pool.unlabeled, self.pool.labeled))
-        found = self.learner.signals(self.pool.inputs(rows), Needs(pool=frozenset({"embeddings"})))
-        return Neighbours.build(found.get("embeddings").numpy(), rows, seed)
+        def price(positions: Positions) -> Tensor | None:
+            return None if unit == "rows" else torch.from_numpy(self._costs(positions, unit))
+
+        generator = generator_for("select", self.seed, number)
+        return self._seeing.context(pool, pool.canonical(pool.unlabeled), needs, number, price, generator)
 
     def _take_labels(self, number: int) -> list[str]:
         """Put a round's labels into the pool; the ids that were asked for the first time."""

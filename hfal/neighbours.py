@@ -80,7 +80,14 @@ class Neighbours:
 
     def search(self, rows: NDArray[np.int64], neighbours: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The rows most like each of these (itself among them), [k, n], and their cosines; -1 where there are fewer."""
-        cosines, places = self._index.search(self.vectors(rows), min(neighbours, len(self.rows)))
+        return self._nearest(self.vectors(rows), neighbours)
+
+    def nearest(self, vectors: NDArray[Any], neighbours: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The same of vectors [k, D] that need not be in the index."""
+        return self._nearest(_unit(vectors), neighbours)
+
+    def _nearest(self, unit: NDArray[np.float32], neighbours: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        cosines, places = self._index.search(unit, min(neighbours, len(self.rows)))
         found: NDArray[np.int64] = np.where(places >= 0, self.rows[places], -1)
         return found, cosines
 

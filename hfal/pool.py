@@ -6,7 +6,7 @@ import copy
 import hashlib
 import itertools
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import datasets
@@ -44,8 +44,7 @@ def content_keys(dataset: Dataset, task: Task) -> NDArray[np.void]:
         for offset, problem in enumerate(problems):
             if problem:
                 raise HfalError(
-                    f"row {at + offset}: column {task.inputs[0]!r} {problem}; remove such rows, or leave them "
-                    "out with skip_empty: true"
+                    f"row {at + offset}: {problem}; remove such rows, or leave them out with skip_empty: true"
                 )
         digests = [hashlib.blake2b(key, digest_size=16).digest() for key in task.keys(batch)]
         keys[at : at + len(digests)] = np.frombuffer(b"".join(digests), dtype="V16")
@@ -65,7 +64,7 @@ def drop_empty(dataset: Dataset, task: Task, what: str = "pool") -> Dataset:
         return dataset
     first = min(bad)
     logger.warning(
-        "%s: %s left out, nothing can be learned from them (the first, row %d, %s)",
+        "%s: %s left out, nothing can be learned from them (the first, row %d: %s)",
         what,
         count(len(bad), "row"),
         first,
@@ -110,6 +109,7 @@ def encoded(rows: Dataset, task: Task, column: str, what: str, *, missing: bool 
         HfalError: a label that is missing or wrong; the row is named.
     """
     columns = [*dict.fromkeys((*task.inputs, column))] if task.per_word else [column]
+    name_of = _namer(rows, column, task)
     at = 0
     for batch in rows.select_columns(columns).iter(BATCH):
         for number, label in enumerate(batch[column]):
@@ -117,8 +117,23 @@ def encoded(rows: Dataset, task: Task, column: str, what: str, *, missing: bool 
                 yield None
             else:
                 row = {name: batch[name][number] for name in task.inputs} if task.per_word else None
-                yield task.encode(label, f"row {at + number} of {what}", row)
+                yield task.encode(name_of(label), f"row {at + number} of {what}", row)
         at += len(batch[column])
+
+
+def _namer(rows: Dataset, column: str, task: Task) -> Callable[[Any], Any]:
+    """What turns the indices of a column into names, where it numbers its classes otherwise than the task."""
+    feature = rows.features[column]
+    names = getattr(getattr(feature, "feature", feature), "names", None)
+    if names is None or tuple(names) == task.names:
+        return lambda label: label
+
+    def name_of(label: Any) -> Any:
+        if isinstance(label, list):
+            return [name_of(one) for one in label]
+        return names[label] if isinstance(label, int) and 0 <= label < len(names) else label
+
+    return name_of
 
 
 class Pool:

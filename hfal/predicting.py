@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from datasets import Dataset
 
 from hfal.config import Source
 from hfal.data import load_source
 from hfal.errors import HfalError
-from hfal.files import write_file
 from hfal.learners import Learner
 from hfal.learners.base import outputs_of
 from hfal.report.view import RunView, open_run, task_of
+from hfal.tables import check_kind, write_table
 from hfal.tasks import Task
 from hfal.tasks.labels import check_columns
 
@@ -54,9 +53,8 @@ def predict_file(folder: Path, source: str, output: Path | None, split: str = "t
     Raises:
         HfalError: no model, no such column, a kind of file that cannot be written.
     """
-    writers = {".csv": _to_csv, ".jsonl": _to_jsonl, ".parquet": _to_parquet}
-    if output is not None and output.suffix not in writers:
-        raise HfalError(f"cannot write {output}: its name must end in {', '.join(writers)}")
+    if output is not None:
+        check_kind(output)
     learner, task = last_model(open_run(folder))
     rows = load_source(Source(source=source, split=split))
     check_columns(rows, task.inputs)
@@ -81,23 +79,5 @@ def predict_file(folder: Path, source: str, output: Path | None, split: str = "t
         for row in table.to_pylist():
             sys.stdout.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
     else:
-        write_file(output, lambda path: writers[output.suffix](Dataset(table), path))
+        write_table(table, output)
     return len(rows)
-
-
-def _to_csv(rows: Dataset, path: Path) -> None:
-    """Lists as JSON, which is what a cell can hold."""
-    table = rows.data.table
-    for place, field in enumerate(table.schema):
-        if pa.types.is_list(field.type) or pa.types.is_large_list(field.type):
-            cells = [json.dumps(value, ensure_ascii=False) for value in table[field.name].to_pylist()]
-            table = table.set_column(place, field.name, pa.array(cells, pa.string()))
-    Dataset(table).to_csv(path)
-
-
-def _to_jsonl(rows: Dataset, path: Path) -> None:
-    rows.to_json(path, force_ascii=False)
-
-
-def _to_parquet(rows: Dataset, path: Path) -> None:
-    rows.to_parquet(path)

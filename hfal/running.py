@@ -12,7 +12,7 @@ from datasets import Dataset
 from hfal.budget import Budget
 from hfal.compute import barrier, derive_seed, from_main, is_main
 from hfal.config import PeopleSection, RunConfig
-from hfal.data import build_data
+from hfal.data import build_data, load_labelled
 from hfal.errors import HfalError
 from hfal.files import write_folder, write_json
 from hfal.learners import FrozenHead, Learner
@@ -77,12 +77,13 @@ def run_config(config: RunConfig, tell: Tell, *, accept_partial: bool = False, w
         HfalError: anything the user can put right.
     """
     pool, test, validation = build_data(config, config.task.build())
+    transfer = None if config.transfer is None else load_labelled(config.transfer, pool.task, config.seed, "transfer")
     learner = config.learner.build()
     oracle = _oracle(config, pool, accept_partial)
     results: list[tuple[Part, list[Round]]] = []
     waiting = None
     for part in parts_of(config, measured=test is not None):
-        active = _active(config, part, pool.copy(), learner, oracle, test, validation)
+        active = _active(config, part, pool.copy(), learner, oracle, test, validation, transfer)
         active.wait = wait
         main = part.first and not part.by_chance
         for finished in active:
@@ -118,6 +119,7 @@ def _active(
     oracle: Oracle,
     test: Dataset | None,
     validation: Dataset | None,
+    transfer: Dataset | None,
 ) -> ActiveLearner:
     record: dict[str, Any] = config.record() | {"seed": part.seed, "strategy": part.strategy}
     if not part.first or part.by_chance:
@@ -135,6 +137,7 @@ def _active(
         seed=part.seed,
         output_dir=part.folder,
         validation=validation,
+        transfer=transfer,
         start=record["start"]["strategy"],
         start_size=config.start.size,
         cost=None if config.cost is None else config.cost.build(),

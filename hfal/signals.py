@@ -15,7 +15,7 @@ from hfal.functional import Legal, Ragged
 
 LOOKS = ("hidden_states", "word_boundary", "word_gradients", "surprisal")
 """Fields that need a pass of their own, some of them gradients too: to be asked of few rows, in a closer look."""
-FIELDS = ("logits", "embeddings", "features", "mc_logits", "lengths", "boundary", *LOOKS)
+FIELDS = ("logits", "embeddings", "features", "mc_logits", "lengths", "boundary", "similarity", *LOOKS)
 OF_OUTPUTS = frozenset(
     {"logits", "features", "mc_logits", "boundary", "word_boundary", "word_gradients", "surprisal", "hidden_states"}
 )
@@ -33,6 +33,7 @@ class Signals:
         features: [N, H] the input of the last linear layer.
         mc_logits: [K, N, C] logits of K dropout samples; where words are tagged, `Ragged` with values [T, K, C].
         lengths: [N] words.
+        similarity: [N] cosine of the embeddings of a pair's texts, by the encoder as it was pretrained.
         hidden_states: [N, L, D] the states of each layer, embeddings included, pooled over the tokens.
         boundary: [N] distance to the nearest boundary in the space of the last layer's input.
         word_boundary: [N] the same in the space of the word embeddings, through the whole model.
@@ -51,6 +52,7 @@ class Signals:
     lengths: Tensor | None = None
     hidden_states: Tensor | None = None
     boundary: Tensor | None = None
+    similarity: Tensor | None = None
     word_boundary: Tensor | None = None
     word_gradients: Tensor | None = None
     surprisal: Tensor | None = None
@@ -122,17 +124,19 @@ class Needs:
     Attributes:
         pool: fields wanted for the unlabelled rows.
         labeled: fields wanted for the labelled rows.
+        source: fields wanted for the rows of another set that was learned before (transfer).
         batch: fields that the reducers read; they are dropped after each batch.
         reduce: name -> function from the `Signals` of a batch to [B] scores. Memory is [N] whatever it reads.
         mc_samples: K samples of the model for `mc_logits`.
         mc_layers: where they come from: dropout in the "head" (the encoder runs once; Shelmanov et al. 2021) or in
             "all" layers (K passes), or "checkpoints" of one training (at most K passes; Chitta et al. 2019).
         units: what has an output of the model where that is read: {"row"}, {"word"}, or neither matters. "row"
-            where it is not said and logits, features or samples are read.
+            where it is not said and logits, features or samples are read; "pair" beside it where similarity is.
     """
 
     pool: frozenset[str] = frozenset()
     labeled: frozenset[str] = frozenset()
+    source: frozenset[str] = frozenset()
     batch: frozenset[str] = frozenset()
     reduce: Mapping[str, Reducer] = field(default_factory=dict)
     mc_samples: int = 0
@@ -140,7 +144,7 @@ class Needs:
     units: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        for name in ("pool", "labeled", "batch"):
+        for name in ("pool", "labeled", "source", "batch"):
             asked = frozenset(getattr(self, name))
             unknown = asked - set(FIELDS)
             if unknown:
@@ -153,12 +157,14 @@ class Needs:
         units = frozenset(self.units)
         if not units and self.every_field & OF_OUTPUTS:
             units = frozenset({"row"})
+        if "similarity" in self.every_field:
+            units |= {"pair"}
         object.__setattr__(self, "units", units)
 
     @property
     def every_field(self) -> frozenset[str]:
         """All fields that are read."""
-        return self.pool | self.labeled | self.batch
+        return self.pool | self.labeled | self.source | self.batch
 
     @property
     def looks(self) -> frozenset[str]:
@@ -183,6 +189,7 @@ class Needs:
         return Needs(
             pool=self.pool | other.pool,
             labeled=self.labeled | other.labeled,
+            source=self.source | other.source,
             batch=self.batch | other.batch,
             reduce={**self.reduce, **other.reduce},
             mc_samples=max(self.mc_samples, other.mc_samples),

@@ -101,7 +101,7 @@ class Stream:
             raise HfalError(
                 f"strategy {strategy} chooses among many rows: a stream needs one that scores each (margin, …)"
             )
-        check_units(made, "word" if task.per_word else "row", task.name, str(strategy))
+        check_units(made, task.yields, task.name, str(strategy))
         self.learner, self.task, self.strategy, self.budget = learner, task, made, budget
         self.folder = Path(folder)
         self.threshold = Threshold(rate, window)

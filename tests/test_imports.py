@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "hfal"
 LAYERS = [
     {"errors", "functional", "clock"},
-    {"signals", "compute", "files", "conll", "config_errors"},
+    {"signals", "compute", "files", "tables", "conll", "config_errors"},
     {"neighbours", "nets", "linear"},
     {"strategies", "demo"},
     {"tasks", "answers"},
@@ -18,17 +18,17 @@ LAYERS = [
     {"tokens", "oracles", "rounds", "budget", "auditing", "kept"},
     {"alignment", "people", "asking"},
     {"inference", "models"},
-    {"looks", "frozen", "probe", "embeddings"},
+    {"looks", "frozen", "probe", "embeddings", "sides"},
     {"learners", "training", "aligning"},
     {"evaluation"},
-    {"measuring"},
+    {"measuring", "seeing"},
     {"loop"},
     {"config"},
     {"data", "report"},
     {"running"},
     {"labeling"},
     {"hub"},
-    {"output", "predicting", "starting", "stream", "catalog"},
+    {"output", "predicting", "starting", "stream", "catalog", "candidates"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

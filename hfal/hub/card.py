@@ -16,7 +16,11 @@ from hfal.report.sentences import agreement_sentence, saving_line
 from hfal.report.together import agreement_of
 from hfal.report.view import RunView
 
-CATEGORIES = {"text_classification": "text-classification", "token_classification": "token-classification"}
+CATEGORIES = {
+    "text_classification": "text-classification",
+    "token_classification": "token-classification",
+    "pairs": "text-classification",
+}
 CURVE = "curve.png"
 SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$])")
 

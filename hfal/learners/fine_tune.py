@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import transformers
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from hfal.aligning import AlignedExamples
 from hfal.alignment import token_cache
-from hfal.compute import derive_seed, own_randomness, state
+from hfal.compute import barrier, derive_seed, from_main, is_main, own_randomness, state
 from hfal.errors import HfalError
+from hfal.files import write_file
+from hfal.frozen import FrozenHeadConfig, FrozenHeadModel
 from hfal.inference import as_signals, reducer, run_pass, token_budget
 from hfal.learners.base import FitReport, evaluate
 from hfal.learners.looking import NOT_YET, UNTRAINED, look_budget, look_of
 from hfal.looks import both
-from hfal.models import POOLINGS, check_pooling, load_classifier, load_tokenizer, max_length_of, quiet
+from hfal.models import POOLINGS, check_pooling, load_classifier, load_encoder, load_tokenizer, max_length_of, quiet
+from hfal.pool import content_keys
 from hfal.probe import Probe, WordProbe
+from hfal.sides import PairStore
 from hfal.signals import Needs, Signals
 from hfal.tasks.base import Task
 from hfal.training import Examples, TrainingConfig, Weights, autocast_for, train
@@ -85,18 +91,39 @@ class FineTune:
         self.tokenizer = load_tokenizer(
             self.name, trust_remote_code=self.trust_remote_code, pad_token=self.pad_token, of_words=task.per_word
         )
+        self._source: Weights | None = None
         self._model, self._trained, self._checkpoints = self._fresh(), False, []
+        self._sides: PairStore | None = None
         length = max_length_of(self._model, self.tokenizer, self.max_length)
         self.tokens = token_cache(self.tokenizer, task, length)
 
     def _fresh(self) -> PreTrainedModel:
         with own_randomness(derive_seed("head", self.seed)):  # the new head is the same in every round
-            return load_classifier(
+            model = load_classifier(
                 self.name,
                 self.task,
                 trust_remote_code=self.trust_remote_code,
                 pad_token_id=self.tokenizer.pad_token_id,
             )
+        if self._source is not None:
+            model.load_state_dict(self._source)
+        return model
+
+    def learn_source(self, rows: Dataset) -> None:
+        """Learn another set first: every round starts from the weights that this leaves; they are kept in the cache."""
+        digest = hashlib.blake2b(content_keys(rows, self.task).tobytes(), digest_size=16)
+        digest.update(repr((rows["labels"], self.name, self.config.model_dump(), self.seed)).encode())
+        kept = None if self.cache is None else self.cache / f"source-{digest.hexdigest()}.safetensors"
+        if kept is None or not from_main(kept.exists()):
+            self.fit(rows)
+            self._source = {name: value.detach().cpu().contiguous() for name, value in self.model.state_dict().items()}
+            if kept is not None and is_main():
+                weights = self._source
+                write_file(kept, lambda path: save_file(weights, path))
+            barrier()
+        else:
+            self._source = load_file(kept)
+        self._model, self._trained, self._checkpoints = self._fresh(), True, []
 
     @property
     def model(self) -> PreTrainedModel:
@@ -165,10 +192,21 @@ class FineTune:
             padding_side=self.tokenizer.padding_side,
             budget=budget if looks is None else look_budget(budget),
             device=state().device,
+            beside=self._beside(rows, needs),
             finish=reducer(needs, self.task),
             scratch=self.cache,
         )
         return as_signals(outputs, self.task)
+
+    def _beside(self, rows: Dataset, needs: Needs) -> dict[str, Tensor]:
+        """What is told of rows by the encoder as it was pretrained."""
+        if "similarity" not in needs.every_field:
+            return {}
+        if self._sides is None:
+            encoder = load_encoder(self.name, trust_remote_code=self.trust_remote_code)
+            model = FrozenHeadModel(FrozenHeadConfig(encoder=encoder.config.to_diff_dict()), encoder).eval()
+            self._sides = PairStore(model, self.tokenizer, self.tokens.max_length, self.task, self.cache)
+        return {"similarity": self._sides.similarity(self._sides.slots(rows))}
 
     def _members(self, needs: Needs) -> list[Weights]:
         """The weights of a committee, where one is asked for."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,15 @@ from hfal.alignment import token_cache
 from hfal.compute import derive_seed, state
 from hfal.dropout import dropout_mask
 from hfal.embeddings import EmbeddingStore
-from hfal.errors import HfalError
-from hfal.frozen import FrozenHeadConfig, FrozenHeadModel, FrozenWordHeadModel, cut_layers
-from hfal.functional import Ragged, boundary_distance, boundary_step
+from hfal.errors import HfalError, listing
+from hfal.frozen import FrozenHeadConfig, FrozenHeadModel, FrozenPairHeadModel, FrozenWordHeadModel, cut_layers
+from hfal.functional import Ragged, boundary_distance
 from hfal.inference import Collected, Outputs, as_signals, reducer, run_pass, token_budget
 from hfal.learners.base import FitReport, evaluate, outputs_of
 from hfal.learners.fine_tune import FineTune
+from hfal.learners.heads import HeadFitter
 from hfal.learners.looking import NOT_YET, UNTRAINED, look_budget, look_of
-from hfal.linear import Batches, Head, fit_logistic, fit_softmax, frequency_weights
+from hfal.linear import Batches
 from hfal.models import (
     POOLINGS,
     check_pooling,
@@ -38,6 +40,7 @@ from hfal.models import (
     quiet,
 )
 from hfal.probe import word_outputs
+from hfal.sides import PairStore
 from hfal.signals import Needs, Signals
 from hfal.tasks.base import Task
 from hfal.tokens import offsets_of
@@ -49,11 +52,11 @@ TOGETHER = 65_536
 """Embeddings (of rows or words) that are scored at once."""
 HELD = 262_144
 """Embeddings of labelled words that are held in memory while the head is fitted; more are read each time."""
-WORD_POWER = 0.25
-"""Where most words are outside of any entity, classes are weighed by their inverse frequency to this power."""
+WORD_POWER, PAIR_POWER = 0.25, 0.5
+"""Where most words are outside of any entity, and most pairs different, classes are weighed by their inverse frequency
+to this power."""
 
-OVERSHOOT = 0.02
-"""How far over the boundary a row's twin lies, as a share of the way."""
+USE = "learner.type: fine_tune"
 
 Slots = NDArray[np.int64]
 
@@ -67,7 +70,11 @@ class FrozenHead:
         model: a Hub name, a folder, or a demo asset (`demo/minilm`).
         C: inverse strength of the L2 penalty on the head's weights, as in scikit-learn.
         class_weights: "balanced" weighs each class by the inverse of its frequency among the labels, a number by
-            that to a power (0 or None for none). "auto" is 0 for rows and 0.25 for words, most of which are no entity.
+            that to a power (0 or None for none). "auto" is 0 for texts, 0.5 for pairs, most of which are different,
+            and 0.25 for words, most of which are no entity.
+        threshold: where one class of two is looked for, "f1" puts the decision where its F1 is best on the labelled
+            rows, as heads tell that have not seen them (it goes into the biases, so that the likeliest class is the
+            decision); None leaves it at one half.
         pooling: "mean", "cls", or for words "entities" (weighted by the probability of being one): what
             strategies see as embeddings; for rows, what the head reads too.
         normalize: scale embeddings to length 1.
@@ -94,6 +101,7 @@ class FrozenHead:
         normalize: bool = True,
         head_dropout: float = 0.1,
         layers: int | None = None,
+        threshold: str | None = "f1",
         twins: bool = False,
         max_length: int | None = None,
         pad_token: str | None = None,
@@ -107,6 +115,8 @@ class FrozenHead:
             raise HfalError(f"learner.C must be above 0, got {C!r}")
         if class_weights not in ("auto", "balanced", None) and not isinstance(class_weights, (int, float)):
             raise HfalError(f"learner.class_weights must be auto, balanced or a power, got {class_weights!r}")
+        if threshold not in ("f1", None):
+            raise HfalError(f"learner.threshold must be f1 or nothing, got {threshold!r}")
         if finally_ not in (None, "fine_tune"):
             raise HfalError(f"learner.finally must be fine_tune or nothing, got {finally_!r}")
         self.name = model
@@ -116,6 +126,7 @@ class FrozenHead:
         self.normalize = normalize
         self.head_dropout = head_dropout
         self.layers = layers
+        self.threshold = threshold
         self.twins = twins
         self.max_length = max_length
         self.pad_token = pad_token
@@ -123,9 +134,10 @@ class FrozenHead:
         self.finally_ = finally_
         self.training = training or TrainingConfig()
         self._model: FrozenHeadModel | None = None
-        self._store: EmbeddingStore | None = None
+        self._store: EmbeddingStore | PairStore | None = None
         self._states: EmbeddingStore | None = None
         self._trained = False
+        self._prior: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
     def describe(self) -> dict[str, Any]:
         """The learner as configuration."""
@@ -138,6 +150,7 @@ class FrozenHead:
             "normalize": self.normalize,
             "head_dropout": self.head_dropout,
             "layers": self.layers,
+            "threshold": self.threshold,
             "twins": self.twins,
             "max_length": self.max_length,
             "finally": self.finally_,
@@ -151,7 +164,7 @@ class FrozenHead:
         """See `Learner.bind`. The encoder and its embeddings are kept where only the seed is new."""
         same = self._store is not None and self.task == task and self.cache == cache
         self.task, self.seed, self.cache = task, seed, cache
-        self._trained = False
+        self._trained, self._prior = False, None
         if same:
             return
         check_pooling(self.pooling, task)
@@ -175,11 +188,14 @@ class FrozenHead:
         self._model = self._kind(config, encoder).eval()
         length = max_length_of(encoder, self.tokenizer, self.max_length)
         self._states = None
-        self._store = EmbeddingStore(self._model, token_cache(self.tokenizer, task, length), task, cache)
+        if task.embedded == "pair":
+            self._store = PairStore(self._model, self.tokenizer, length, task, cache)
+        else:
+            self._store = EmbeddingStore(self._model, token_cache(self.tokenizer, task, length), task, cache)
 
     @property
     def _kind(self) -> type[FrozenHeadModel]:
-        return FrozenWordHeadModel if self.task.per_word else FrozenHeadModel
+        return {"words": FrozenWordHeadModel, "pair": FrozenPairHeadModel}.get(self.task.embedded, FrozenHeadModel)
 
     @property
     def model(self) -> FrozenHeadModel:
@@ -189,7 +205,7 @@ class FrozenHead:
         return self._model
 
     @property
-    def store(self) -> EmbeddingStore:
+    def store(self) -> EmbeddingStore | PairStore:
         """The embeddings, once the learner is bound."""
         if self._store is None:
             raise HfalError("the learner is not bound to a task yet: call bind(task, seed) first")
@@ -202,7 +218,11 @@ class FrozenHead:
         if not self.task.per_word or len(targets.values) <= HELD:
             held = list(read())
             read = partial(iter, held)
-        weight, bias, steps = (self._fit_words if self.task.per_word else self._fit_rows)(read, targets)
+        if self.task.per_word:
+            weight, bias, steps = self._fitter.words(read, targets, self.store.dimensions)
+        else:
+            features = torch.cat([part for part, _ in read()]).numpy().astype(np.float64)
+            weight, bias, steps = self._fitter.rows(features, targets)
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
             raise HfalError("the head's weights are not finite after fitting")
         assert self._model is not None
@@ -216,33 +236,19 @@ class FrozenHead:
             outputs += len(embeddings)
         return FitReport(steps, loss / max(1, outputs))
 
-    def _fit_rows(self, read: Batches, targets: Tensor) -> Head:
-        embeddings = torch.cat([part for part, _ in read()]).numpy().astype(np.float64)
-        classes = len(self.task.names)
-        if not self.task.multi_label:
-            fitted = fit_logistic(embeddings, targets.numpy(), classes, self.C, self.class_power)
-            if not self.twins:
-                return fitted
-            way = boundary_step(torch.from_numpy(embeddings @ fitted[0].T + fitted[1]), torch.from_numpy(fitted[0]))
-            both = np.concatenate((embeddings, embeddings + (1 + OVERSHOOT) * way.numpy()))
-            return fit_logistic(both, np.tile(targets.numpy(), 2), classes, self.C, self.class_power)
-        each = (targets[:, c].numpy().astype(int) for c in range(classes))
-        heads = [fit_logistic(embeddings, yes, 2, self.C, self.class_power) for yes in each]
-        weight = np.stack([w[1] - w[0] for w, _, _ in heads])
-        bias = np.array([b[1] - b[0] for _, b, _ in heads])
-        return weight, bias, max(n for _, _, n in heads)
-
-    def _fit_words(self, read: Batches, targets: Ragged) -> Head:
-        classes = len(self.task.names)
-        counts = np.bincount(targets.values.numpy(), minlength=classes)
-        weights = frequency_weights(counts, self.class_power)
-        return fit_softmax(read, self.store.dimensions, weights, self.C)
+    @property
+    def _fitter(self) -> HeadFitter:
+        threshold = self.threshold == "f1"
+        return HeadFitter(
+            self.task, self.C, self.class_power, self.twins, threshold, derive_seed("folds", self.seed), self._prior
+        )
 
     @property
     def class_power(self) -> float:
         """Power of the inverse frequency by which classes are weighed."""
         if isinstance(self.class_weights, str):
-            return 1.0 if self.class_weights == "balanced" else WORD_POWER if self.task.per_word else 0.0
+            usual = {"words": WORD_POWER, "pair": PAIR_POWER}.get(self.task.embedded, 0.0)
+            return 1.0 if self.class_weights == "balanced" else usual
         return float(self.class_weights or 0)
 
     def _read(self, slots: Slots, targets: Tensor | Ragged) -> Iterator[tuple[Tensor, Tensor]]:
@@ -292,6 +298,14 @@ class FrozenHead:
     def _looked(self, rows: Dataset, needs: Needs) -> dict[str, Tensor]:
         """[N, ...] what needs the encoder, not its embeddings alone; states of layers are kept like these."""
         looked: dict[str, Tensor] = {}
+        if isinstance(self.store, PairStore):
+            if needs.looks:
+                raise HfalError(
+                    f"frozen_head reads the texts of a pair apart: {listing(sorted(needs.looks))} need {USE}"
+                )
+            if "similarity" in needs.every_field:
+                looked["similarity"] = self.store.similarity(self.store.slots(rows))
+            return looked
         if "hidden_states" in needs.looks:
             if self._states is None:
                 self._states = EmbeddingStore(self.store.model, self.store.tokens, self.task, self.cache, layers=True)
@@ -335,7 +349,7 @@ class FrozenHead:
     def _samples(self, embeddings: Tensor, needs: Needs) -> Tensor:
         """[B, K, C]: masking a feature for all rows is masking a column of the weights."""
         if needs.mc_layers == "checkpoints":
-            raise HfalError("frozen_head keeps no checkpoints: mc_layers=checkpoints needs learner.type: fine_tune")
+            raise HfalError(f"frozen_head keeps no checkpoints: mc_layers=checkpoints needs {USE}")
         samples = needs.mc_samples
         head = self.model.classifier
         seed, width = derive_seed("mc", self.seed), (head.in_features,)
@@ -347,6 +361,16 @@ class FrozenHead:
     def evaluate(self, rows: Dataset) -> dict[str, Any]:
         """See `Learner.evaluate`."""
         return evaluate(self, self.task, rows)
+
+    def learn_source(self, rows: Dataset) -> None:
+        """Learn another set first: what is labelled later moves the head from there, held by the same penalty."""
+        if self.task.per_word or self.task.multi_label:
+            raise HfalError(f"transfer with frozen_head is for rows with one label, not for {self.task.name}")
+        self._prior = None
+        targets = self.task.targets(rows["labels"])
+        features = self.store.gather(self.store.slots(rows)).numpy().astype(np.float64)
+        weight, bias, _ = replace(self._fitter, threshold=False).rows(features, targets)
+        self._prior = weight, bias
 
     def trial(self, train: Dataset | None, rows: Dataset) -> Any:
         """The logits of a head trained on other rows; the model in use stays as it is (and gives them without any)."""

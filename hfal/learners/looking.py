@@ -10,7 +10,7 @@ from hfal.compute import state
 from hfal.looks import Look, Looks, Surprise, both
 from hfal.tasks.base import Task
 
-UNTRAINED = frozenset({"embeddings", "hidden_states", "surprisal"})
+UNTRAINED = frozenset({"embeddings", "hidden_states", "surprisal", "similarity"})
 """What can be had before anything is labelled."""
 NOT_YET = "before the first labels only embeddings can be had: start with typiclust, alps or random"
 LOOK_SHARE = 4

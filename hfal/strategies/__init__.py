@@ -46,6 +46,7 @@ from hfal.strategies.diversity import Coreset, FarthestFirst, KMeans, TypiClust
 from hfal.strategies.gradients import LCMD, Badge, Bait, ExpectedGradientLength
 from hfal.strategies.layers import ALPS, DeepFool, EGLWord, LearningLoss, MultiView
 from hfal.strategies.narrowing import SEALS, AnchorAL
+from hfal.strategies.pairs import SimilarPairs, SourceLike
 from hfal.strategies.sequences import (
     MNLP,
     Longest,
@@ -111,7 +112,9 @@ __all__ = [
     "Selection",
     "SequenceEntropy",
     "SetCover",
+    "SimilarPairs",
     "SoftmaxBald",
+    "SourceLike",
     "Strategy",
     "TokenBald",
     "TokenConsensusKL",

@@ -47,6 +47,7 @@ class Context:
         pool: signals of the unlabelled rows, in an order that does not depend on the data set's.
         labeled: signals of the labelled rows (what `Needs.labeled` asked for).
         labels: their labels in the same order.
+        source: signals of another set's rows (what `Needs.source` asked for); None where there is none.
         num_classes: C.
         costs: [N] what each unlabelled row costs in the unit of the batch, or None where each costs 1.
         weights: [N] how much a row's score counts, `1 / costs` where the best per cost are wanted; else None.
@@ -68,6 +69,7 @@ class Context:
     num_classes: int
     round: int
     generator: torch.Generator
+    source: Signals | None = None
     costs: Tensor | None = None
     weights: Tensor | None = None
     learner: Learner | None = None
@@ -274,6 +276,13 @@ class Entry:
         return strategy
 
 
+READS = {
+    "row": "each row's own prediction",
+    "word": "a tag for each word",
+    "pair": "the two texts of a pair",
+}
+"""What a strategy reads of the model, in words."""
+
 _REGISTRY: dict[str, Entry] = {}
 _Class = TypeVar("_Class", bound=type)
 
@@ -316,27 +325,28 @@ def entry(name: str) -> Entry:
     return _REGISTRY[name]
 
 
-def check_units(strategy: Strategy, unit: str, task: str, name: str) -> None:
+def check_units(strategy: Strategy, yields: frozenset[str], task: str, name: str) -> None:
     """What a strategy reads of the model is what the model of a task gives.
 
     Args:
         strategy: the strategy.
-        unit: what has an output of the model: "row" or "word".
+        yields: what can be read of the model: "row", "word", …
         task: its name.
         name: of the strategy.
 
     Raises:
         HfalError: it scores words where rows have one label, or the other way round; those that fit are named.
     """
-    if all_needs(strategy).units <= {unit}:
+    lacking = sorted(all_needs(strategy).units - yields)
+    if not lacking:
         return
-    reads = "each row's own prediction" if unit == "word" else "a tag for each word"
-    fit = [entry.name for entry in entries() if _reads_only(entry, unit)]
+    reads = READS[lacking[0]]
+    fit = [entry.name for entry in entries() if _reads_only(entry, yields)]
     raise HfalError(f"strategy {name} reads {reads}, which {task} does not have; those that fit: {listing(fit, 40)}")
 
 
-def _reads_only(entry: Entry, unit: str) -> bool:
+def _reads_only(entry: Entry, yields: frozenset[str]) -> bool:
     try:
-        return bool(all_needs(entry.make()).units <= {unit})
+        return all_needs(entry.make()).units <= yields
     except HfalError:  # one that is made of others
         return True

@@ -1,7 +1,8 @@
 """Tasks: what a row, a label, a prediction and a score of quality mean."""
 
 from hfal.tasks.base import Task
+from hfal.tasks.pairs import Pairs
 from hfal.tasks.text import TextClassification
 from hfal.tasks.tokens import TokenClassification
 
-__all__ = ["Task", "TextClassification", "TokenClassification"]
+__all__ = ["Pairs", "Task", "TextClassification", "TokenClassification"]

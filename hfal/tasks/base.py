@@ -27,14 +27,21 @@ class Task(Protocol):
         name: as in `task: {type: …}`.
         auto_model: the class of transformers whose models are fine-tuned.
         default_strategy: what chooses where nothing else is said.
+        default_start: what chooses the seed set then.
         per_word: the model's outputs are one a word (`Ragged`), not one a row.
+        embedded: what a frozen encoder embeds of a row: its "text", each of its "words", the two texts of a "pair".
+        yields: what strategies can read of the model: a prediction for each "row" or "word"; for a "pair", how alike
+            its texts are.
         skips_empty: rows from which nothing can be learned are left out without being asked to.
     """
 
     name: ClassVar[str]
     auto_model: ClassVar[str]
     default_strategy: ClassVar[str]
+    default_start: ClassVar[str]
     per_word: ClassVar[bool]
+    embedded: ClassVar[str]
+    yields: ClassVar[frozenset[str]]
     skips_empty: ClassVar[bool]
 
     @property
@@ -99,7 +106,7 @@ class Task(Protocol):
         ...
 
     def empty(self, batch: Batch) -> list[str | None]:
-        """For each row, why nothing could be learned from it (`None` where there is no such reason)."""
+        """For each row, the column and why nothing could be learned from it (`None` where there is no such reason)."""
         ...
 
     def lengths(self, batch: Batch) -> list[int]:

@@ -73,7 +73,10 @@ class TokenClassification:
     auto_model: ClassVar[str] = "AutoModelForTokenClassification"
     default_strategy: ClassVar[str] = "mnlp>kmeans(prefilter=10)"
     multi_label: ClassVar[bool] = False
+    default_start: ClassVar[str] = "typiclust"
     per_word: ClassVar[bool] = True
+    embedded: ClassVar[str] = "words"
+    yields: ClassVar[frozenset[str]] = frozenset({"word"})
     skips_empty: ClassVar[bool] = True
     arrow_label: ClassVar[pa.DataType] = pa.list_(pa.string())
 
@@ -219,7 +222,8 @@ class TokenClassification:
     def empty(self, batch: Batch) -> list[str | None]:
         """Rows that are missing, have no word, or lack one."""
         (column,) = self.inputs
-        return [_problem([row] if self.text and row else row) for row in batch[column]]
+        problems = (_problem([row] if self.text and row else row) for row in batch[column])
+        return [problem and f"column {column!r} {problem}" for problem in problems]
 
     def encode(self, label: Any, where: str, row: Mapping[str, Any] | None = None) -> list[int]:
         """Tags (names or indices), or entities, as a list of int; illegal sequences are refused or repaired.

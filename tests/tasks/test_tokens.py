@@ -145,7 +145,10 @@ def test_rows_of_no_words_stay_out_of_the_pool_and_are_counted(caplog):
     rows = Dataset.from_dict({"tokens": words, "ner_tags": [["O"], [], [], ["O", "O"], ["O", "O"], ["O", "O"]]})
     pool = Pool.from_dataset(rows, TokenClassification(label_names=NAMES))
     assert len(pool) == 2
-    assert "pool: 4 rows left out, nothing can be learned from them (the first, row 1, has no words)" in caplog.text
+    assert (
+        "pool: 4 rows left out, nothing can be learned from them (the first, row 1: column 'tokens' has no words)"
+        in caplog.text
+    )
     assert pool.lengths(pool.unlabeled).tolist() == [1, 2]
     assert len(labelled(rows, pool.task)) == 2
 
