@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datasets import load_dataset
+from datasets import Dataset, load_dataset
 
 from benchmarks.evidence import difference
-from hfal import ActiveLearner, FrozenHead, Pairs, Pool
+from hfal import ActiveLearner, FrozenHead, Pairs, Pool, Relations
 from hfal.evaluation import Curve, area_under_curve
 from hfal.files import write_json
 from hfal.pool import labelled
@@ -35,6 +35,7 @@ class Case:
     strategy: str
     start: str
     learner: dict[str, Any] = field(default_factory=dict)
+    transfer: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,15 @@ class Data:
 
 
 ALIKE = "similar_pairs"
+BRAND = "sony"
+"""Its pairs, a fifth of all, are the source in `brands`; the pool has the others."""
+
+
+def of_brand(row: dict[str, Any]) -> bool:
+    """Whether the left side of a pair is of the brand."""
+    return str(row["left"]).startswith(f"name: {BRAND} ")
+
+
 SETS = {
     "abt_buy": Data(
         Pairs(),
@@ -71,10 +81,55 @@ SETS = {
             "margin, no threshold": Case("margin", ALIKE, {"threshold": None}),
             "margin, no threshold, balanced": Case("margin", ALIKE, {"threshold": None, "class_weights": "balanced"}),
             "margin, balanced": Case("margin", ALIKE, {"class_weights": "balanced"}),
-            "margin, no class weights": Case("margin", ALIKE, {"class_weights": None}),
+        },
+    ),
+    "brands": Data(
+        Pairs(),
+        "f1",
+        500,
+        25,
+        (50, 100, 200, 500),
+        {
+            "random": Case("random", ALIKE),
+            "margin": Case("margin", ALIKE),
+            "random, transfer": Case("random", ALIKE, transfer=True),
+            "margin, transfer": Case("margin", ALIKE, transfer=True),
+            "margin, transfer, margin from the start": Case("margin", "margin", transfer=True),
+            "high_confidence_mix, transfer": Case("high_confidence_mix", ALIKE, transfer=True),
+            "source-like by margin, transfer": Case("source_like>margin(prefilter=10)", ALIKE, transfer=True),
+            "source-unlike by margin, transfer": Case(
+                "source_like(unlike=true)>margin(prefilter=10)", ALIKE, transfer=True
+            ),
+        },
+    ),
+    "semeval2010_task8": Data(
+        Relations(none="Other"),
+        "macro_f1",
+        500,
+        50,
+        (100, 200, 300, 500),
+        {
+            "random": Case("random", "random"),
+            "margin": Case("margin", "random"),
+            "high_confidence_mix": Case("high_confidence_mix", "random"),
+            "badge": Case("badge", "random"),
+            "bait": Case("bait", "random"),
+            "uncertainty_herding": Case("uncertainty_herding", "random"),
+            "margin>kmeans(prefilter=10)": Case("margin>kmeans(prefilter=10)", "random"),
+            "margin>kmeans(prefilter=10), typiclust seed set": Case("margin>kmeans(prefilter=10)", "typiclust"),
         },
     ),
 }
+
+
+def load(name: str, folder: Path) -> tuple[Dataset, Dataset, Dataset | None]:
+    """Pool, test, and the source of a transfer."""
+    place = folder / ("abt_buy" if name == "brands" else name)
+    rows = load_dataset("parquet", data_files={split: str(place / f"{split}.parquet") for split in ("train", "test")})
+    if name != "brands":
+        return rows["train"], rows["test"], None
+    others = rows.filter(lambda row: not of_brand(row))
+    return others["train"], others["test"], rows["train"].filter(of_brand)
 
 
 def measure(name: str, folder: Path, seeds: int, out: Path) -> dict[str, dict[str, dict[str, Any]]]:
@@ -84,10 +139,9 @@ def measure(name: str, folder: Path, seeds: int, out: Path) -> dict[str, dict[st
     missing = [(s, case) for s in range(seeds) for case in data.cases if str(s) not in found.get(case, {})]
     if not missing:
         return found
-    files = {split: str(folder / name / f"{split}.parquet") for split in ("train", "test")}
-    rows = load_dataset("parquet", data_files=files)
-    pool = Pool.from_dataset(rows["train"], data.task)
-    test = labelled(rows["test"], pool.task)
+    rows, test, source = load(name, folder)
+    pool = Pool.from_dataset(rows, data.task)
+    test = labelled(test, pool.task)
     for seed, case in missing:
         spec = data.cases[case]
         run = ActiveLearner(
@@ -100,6 +154,7 @@ def measure(name: str, folder: Path, seeds: int, out: Path) -> dict[str, dict[st
             seed=seed,
             start=spec.start,
             cache=out / "cache",
+            transfer=source if spec.transfer else None,
         )
         rounds = run.run()
         curve = Curve.of(rounds, data.metric)

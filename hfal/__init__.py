@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from hfal.oracles import Simulated
     from hfal.pool import Pool
     from hfal.rounds import Round
-    from hfal.tasks import Pairs, TextClassification, TokenClassification
+    from hfal.tasks import Pairs, Relations, TextClassification, TokenClassification
     from hfal.training import TrainingConfig
 
 __version__ = "0.1.0"
@@ -25,6 +25,7 @@ __all__ = [
     "HfalError",
     "Pairs",
     "Pool",
+    "Relations",
     "Round",
     "Simulated",
     "TextClassification",
@@ -41,6 +42,7 @@ _HOME = {
     "HfalError": "errors",
     "Pairs": "tasks",
     "Pool": "pool",
+    "Relations": "tasks",
     "Round": "rounds",
     "Simulated": "oracles",
     "TextClassification": "tasks",

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hfal.errors import HfalError, count
-from hfal.tasks.base import Task, WordTask
+from hfal.tasks.base import WordTask
 from hfal.tokens import TokenCache, Tokens, joined_offsets, offsets_of, taken
 
 logger = logging.getLogger("hfal")
@@ -225,10 +225,3 @@ def _place(at: NDArray[np.int32], pieces: list[list[int | None]]) -> None:
         context[word[first[better]]] = around[better]
         at[word[first[better]]] = start + first[better]
         start += len(word)
-
-
-def token_cache(tokenizer: Any, task: Task, max_length: int) -> TokenCache:
-    """The cache that reads rows as the task does."""
-    kind: Any = WordCache if task.per_word else TokenCache
-    cache: TokenCache = kind(tokenizer, task, max_length)
-    return cache

@@ -16,9 +16,9 @@ from hfal.config import Source
 from hfal.data import load_source
 from hfal.embeddings import EmbeddingStore
 from hfal.errors import HfalError, listing
-from hfal.frozen import FrozenHeadConfig, FrozenHeadModel
-from hfal.models import load_encoder, load_tokenizer, max_length_of
+from hfal.models import load_tokenizer, max_length_of
 from hfal.neighbours import Neighbours
+from hfal.reading import plain_encoder
 from hfal.sides import SIDE
 from hfal.tables import check_kind, write_table
 from hfal.tasks.labels import check_columns
@@ -114,9 +114,8 @@ def find_candidates(left: Table, right: Table, model: str, neighbours: int, *, c
         cache: folder for embeddings.
     """
     tokenizer = load_tokenizer(model, trust_remote_code=False, pad_token=None)
-    encoder = load_encoder(model, trust_remote_code=False)
-    embedder = FrozenHeadModel(FrozenHeadConfig(encoder=encoder.config.to_diff_dict()), encoder).eval()
-    tokens = TokenCache(tokenizer, SIDE, max_length_of(encoder, tokenizer, None))
+    embedder = plain_encoder(model, trust_remote_code=False)
+    tokens = TokenCache(tokenizer, SIDE, max_length_of(embedder.encoder, tokenizer, None))
     store = EmbeddingStore(embedder, tokens, SIDE, cache)
     ours, theirs = (
         store.gather(store.slots(Dataset.from_dict({SIDE.text: table.texts}))).numpy() for table in (left, right)

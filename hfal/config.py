@@ -14,7 +14,8 @@ from hfal.config_errors import describe
 from hfal.errors import HfalError
 from hfal.learners import FineTune, FrozenHead, Learner
 from hfal.strategies import parse
-from hfal.tasks import Pairs, Task, TextClassification, TokenClassification
+from hfal.tasks import Pairs, Relations, Task, TextClassification, TokenClassification
+from hfal.tasks.relations import MARKERS
 from hfal.training import TrainingConfig
 
 
@@ -116,6 +117,21 @@ class PairsTask(Section):
     def build(self) -> Task:
         """The task."""
         return Pairs(**self.model_dump(exclude={"type"}))
+
+
+class RelationsTask(Section):
+    """`Relations`."""
+
+    type: Literal["relations"]
+    text: str = "text"
+    label: str = "label"
+    label_names: list[str] | None = None
+    markers: list[str] = Field(default_factory=lambda: list(MARKERS), min_length=4, max_length=4)
+    none: str | None = None
+
+    def build(self) -> Task:
+        """The task."""
+        return Relations(**self.model_dump(exclude={"type"}))
 
 
 class FineTuneSection(_ModelSection):
@@ -272,7 +288,9 @@ class RunConfig(Section):
     test: Source | None = None
     validation: Source | None = None
     transfer: Source | None = None
-    task: TextTask | TokenTask | PairsTask = Field(default_factory=lambda: TextTask(), discriminator="type")
+    task: TextTask | TokenTask | PairsTask | RelationsTask = Field(
+        default_factory=lambda: TextTask(), discriminator="type"
+    )
     learner: FrozenHeadSection | FineTuneSection = Field(discriminator="type")
     strategy: str | None = None
     start: Start = Field(default_factory=lambda: Start())

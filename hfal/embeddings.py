@@ -88,6 +88,8 @@ class EmbeddingStore:
             settings["words"] = True
         if self.layers:
             settings["layers"] = True
+        if self.task.embedded == "marks":
+            settings["marks"] = list(self.model.config.marker_ids)
         digest.update(json.dumps(settings, sort_keys=True).encode())
         return digest.hexdigest()
 
@@ -95,7 +97,7 @@ class EmbeddingStore:
     def dimensions(self) -> int:
         """D."""
         config = self.model.encoder.config
-        return int(config.hidden_size) * (config.num_hidden_layers + 1 if self.layers else 1)
+        return int(config.hidden_size) * (config.num_hidden_layers + 1 if self.layers else self.model.embeds)
 
     def slots(self, rows: Dataset) -> NDArray[np.int64]:
         """Where the embeddings of these rows are kept; those that are missing are computed first."""

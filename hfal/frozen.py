@@ -78,10 +78,12 @@ class FrozenHeadConfig(PretrainedConfig):
 class FrozenHeadModel(PreTrainedModel):
     """An encoder whose pooled states go through one linear layer."""
 
-    config_class = FrozenHeadConfig
+    config_class: type[FrozenHeadConfig] = FrozenHeadConfig
     base_model_prefix = "encoder"
+    embeds = 1
+    """States that `embed` gives of a text, end to end."""
     width = 1
-    """Features of a row, in embeddings."""
+    """Those that the head reads of a row."""
 
     def __init__(self, config: FrozenHeadConfig, encoder: PreTrainedModel | None = None) -> None:
         super().__init__(config)
@@ -128,9 +130,16 @@ def pair_features(left: Tensor, right: Tensor) -> Tensor:
     return torch.cat((0.3 * left, 0.3 * right, (left - right).abs(), left * right * left.shape[-1] ** 0.5), -1)
 
 
+class FrozenPairHeadConfig(FrozenHeadConfig):
+    """Configuration of `FrozenPairHeadModel`."""
+
+    model_type = "hfal_frozen_pair_head"
+
+
 class FrozenPairHeadModel(FrozenHeadModel):
     """An encoder that reads two texts by themselves, and one linear layer over what they have in common."""
 
+    config_class = FrozenPairHeadConfig
     width = 4
 
     def forward(  # type: ignore[override]
@@ -172,5 +181,7 @@ class FrozenWordHeadModel(FrozenHeadModel):
 
 
 AutoConfig.register("hfal_frozen_head", FrozenHeadConfig, exist_ok=True)
+AutoConfig.register("hfal_frozen_pair_head", FrozenPairHeadConfig, exist_ok=True)
+AutoModelForSequenceClassification.register(FrozenPairHeadConfig, FrozenPairHeadModel, exist_ok=True)
 AutoModelForSequenceClassification.register(FrozenHeadConfig, FrozenHeadModel, exist_ok=True)
 AutoModelForTokenClassification.register(FrozenHeadConfig, FrozenWordHeadModel, exist_ok=True)

@@ -72,7 +72,10 @@ class Probe:
         mask = batch["attention_mask"]
         outputs: Outputs = {name: found[name] for name in ("logits", "mc_logits") if name in self.fields}
         if "embeddings" in self.fields:
-            outputs["embeddings"] = pool_hidden(found["hidden"], mask, self.pooling)
+            own = getattr(self.model, "pool", None)  # of a model that reads some places only
+            hidden = found["hidden"]
+            pooled = pool_hidden(hidden, mask, self.pooling) if own is None else own(hidden, batch["input_ids"], mask)
+            outputs["embeddings"] = pooled
         if "hidden_states" in self.fields:
             outputs["hidden_states"] = pool_layers(found["layers"], mask)
         if "features" in self.fields:

@@ -45,7 +45,7 @@ class PairStore:
     @property
     def dimensions(self) -> int:
         """4 D."""
-        return 4 * self.texts.dimensions
+        return self.model.width * self.texts.dimensions
 
     def slots(self, rows: Dataset) -> Slots:
         """[N, 2] where the embeddings of both texts are kept; those that are missing are computed first."""

@@ -18,7 +18,7 @@ LAYERS = [
     {"tokens", "oracles", "rounds", "budget", "auditing", "kept"},
     {"alignment", "people", "asking"},
     {"inference", "models"},
-    {"looks", "frozen", "probe", "embeddings", "sides"},
+    {"looks", "frozen", "probe", "embeddings", "sides", "marks", "reading"},
     {"learners", "training", "aligning"},
     {"evaluation"},
     {"measuring", "seeing"},

@@ -20,6 +20,7 @@ CATEGORIES = {
     "text_classification": "text-classification",
     "token_classification": "token-classification",
     "pairs": "text-classification",
+    "relations": "text-classification",
 }
 CURVE = "curve.png"
 SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$])")

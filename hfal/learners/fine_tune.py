@@ -13,18 +13,17 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from hfal.aligning import AlignedExamples
-from hfal.alignment import token_cache
 from hfal.compute import barrier, derive_seed, from_main, is_main, own_randomness, state
 from hfal.errors import HfalError
 from hfal.files import write_file
-from hfal.frozen import FrozenHeadConfig, FrozenHeadModel
 from hfal.inference import as_signals, reducer, run_pass, token_budget
 from hfal.learners.base import FitReport, evaluate
 from hfal.learners.looking import NOT_YET, UNTRAINED, look_budget, look_of
 from hfal.looks import both
-from hfal.models import POOLINGS, check_pooling, load_classifier, load_encoder, load_tokenizer, max_length_of, quiet
+from hfal.models import POOLINGS, check_pooling, max_length_of, quiet
 from hfal.pool import content_keys
 from hfal.probe import Probe, WordProbe
+from hfal.reading import cache_for, classifier_for, plain_encoder, tokenizer_for
 from hfal.sides import PairStore
 from hfal.signals import Needs, Signals
 from hfal.tasks.base import Task
@@ -88,23 +87,18 @@ class FineTune:
         check_pooling(self.pooling, task)
         if self.config.waal and task.per_word:
             raise HfalError("learner.training.waal draws rows together: it does not go with tags of words")
-        self.tokenizer = load_tokenizer(
-            self.name, trust_remote_code=self.trust_remote_code, pad_token=self.pad_token, of_words=task.per_word
+        self.tokenizer = tokenizer_for(
+            self.name, task, trust_remote_code=self.trust_remote_code, pad_token=self.pad_token
         )
         self._source: Weights | None = None
         self._model, self._trained, self._checkpoints = self._fresh(), False, []
         self._sides: PairStore | None = None
         length = max_length_of(self._model, self.tokenizer, self.max_length)
-        self.tokens = token_cache(self.tokenizer, task, length)
+        self.tokens = cache_for(self.tokenizer, task, length)
 
     def _fresh(self) -> PreTrainedModel:
         with own_randomness(derive_seed("head", self.seed)):  # the new head is the same in every round
-            model = load_classifier(
-                self.name,
-                self.task,
-                trust_remote_code=self.trust_remote_code,
-                pad_token_id=self.tokenizer.pad_token_id,
-            )
+            model = classifier_for(self.name, self.task, self.tokenizer, trust_remote_code=self.trust_remote_code)
         if self._source is not None:
             model.load_state_dict(self._source)
         return model
@@ -170,7 +164,7 @@ class FineTune:
         if not self._trained and needs.every_field - UNTRAINED:
             raise HfalError(NOT_YET)
         model = self._model.to(state().device)
-        budget = token_budget(model.config.hidden_size, state().device)
+        budget = token_budget(model.base_model.config.hidden_size, state().device)
         options: dict[str, Any] = {}
         if self.task.per_word:
             options = {"outside": self.task.outside, "together": budget}  # type: ignore[attr-defined]
@@ -203,8 +197,7 @@ class FineTune:
         if "similarity" not in needs.every_field:
             return {}
         if self._sides is None:
-            encoder = load_encoder(self.name, trust_remote_code=self.trust_remote_code)
-            model = FrozenHeadModel(FrozenHeadConfig(encoder=encoder.config.to_diff_dict()), encoder).eval()
+            model = plain_encoder(self.name, trust_remote_code=self.trust_remote_code)
             self._sides = PairStore(model, self.tokenizer, self.tokens.max_length, self.task, self.cache)
         return {"similarity": self._sides.similarity(self._sides.slots(rows))}
 

@@ -16,12 +16,11 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hfal.alignment import token_cache
 from hfal.compute import derive_seed, state
 from hfal.dropout import dropout_mask
 from hfal.embeddings import EmbeddingStore
 from hfal.errors import HfalError, listing
-from hfal.frozen import FrozenHeadConfig, FrozenHeadModel, FrozenPairHeadModel, FrozenWordHeadModel, cut_layers
+from hfal.frozen import FrozenHeadModel
 from hfal.functional import Ragged, boundary_distance
 from hfal.inference import Collected, Outputs, as_signals, reducer, run_pass, token_budget
 from hfal.learners.base import FitReport, evaluate, outputs_of
@@ -29,17 +28,9 @@ from hfal.learners.fine_tune import FineTune
 from hfal.learners.heads import HeadFitter
 from hfal.learners.looking import NOT_YET, UNTRAINED, look_budget, look_of
 from hfal.linear import Batches
-from hfal.models import (
-    POOLINGS,
-    check_pooling,
-    label_config,
-    load_encoder,
-    load_tokenizer,
-    max_length_of,
-    problem_type,
-    quiet,
-)
+from hfal.models import POOLINGS, check_pooling, max_length_of, quiet
 from hfal.probe import word_outputs
+from hfal.reading import HEADS, cache_for, frozen_model, tokenizer_for
 from hfal.sides import PairStore
 from hfal.signals import Needs, Signals
 from hfal.tasks.base import Task
@@ -52,9 +43,8 @@ TOGETHER = 65_536
 """Embeddings (of rows or words) that are scored at once."""
 HELD = 262_144
 """Embeddings of labelled words that are held in memory while the head is fitted; more are read each time."""
-WORD_POWER, PAIR_POWER = 0.25, 0.5
-"""Where most words are outside of any entity, and most pairs different, classes are weighed by their inverse frequency
-to this power."""
+WORD_POWER = 0.25
+"""Where most words are outside of any entity, classes are weighed by their inverse frequency to this power."""
 
 USE = "learner.type: fine_tune"
 
@@ -70,8 +60,7 @@ class FrozenHead:
         model: a Hub name, a folder, or a demo asset (`demo/minilm`).
         C: inverse strength of the L2 penalty on the head's weights, as in scikit-learn.
         class_weights: "balanced" weighs each class by the inverse of its frequency among the labels, a number by
-            that to a power (0 or None for none). "auto" is 0 for texts, 0.5 for pairs, most of which are different,
-            and 0.25 for words, most of which are no entity.
+            that to a power (0 or None for none). "auto" is 0 for rows and 0.25 for words, most of which are no entity.
         threshold: where one class of two is looked for, "f1" puts the decision where its F1 is best on the labelled
             rows, as heads tell that have not seen them (it goes into the biases, so that the likeliest class is the
             decision); None leaves it at one half.
@@ -170,32 +159,25 @@ class FrozenHead:
         check_pooling(self.pooling, task)
         if self.twins and (task.per_word or task.multi_label):
             raise HfalError(f"learner.twins is for rows with one label, not for {task.name} with several")
-        self.tokenizer = load_tokenizer(
-            self.name, trust_remote_code=self.trust_remote_code, pad_token=self.pad_token, of_words=task.per_word
+        self.tokenizer = tokenizer_for(
+            self.name, task, trust_remote_code=self.trust_remote_code, pad_token=self.pad_token
         )
-        encoder = load_encoder(self.name, trust_remote_code=self.trust_remote_code)
-        if task.per_word or self.layers is not None:
-            encoder = cut_layers(encoder, self.layers)
-        config = FrozenHeadConfig(
-            encoder=encoder.config.to_diff_dict(),
+        self._model = frozen_model(
+            self.name,
+            task,
+            self.tokenizer,
+            layers=self.layers,
+            trust_remote_code=self.trust_remote_code,
             pooling=self.pooling,
             normalize=self.normalize,
             head_dropout=self.head_dropout,
-            **label_config(task),
-            problem_type=None if task.per_word else problem_type(task),
-            pad_token_id=self.tokenizer.pad_token_id,
         )
-        self._model = self._kind(config, encoder).eval()
-        length = max_length_of(encoder, self.tokenizer, self.max_length)
+        length = max_length_of(self._model.encoder, self.tokenizer, self.max_length)
         self._states = None
         if task.embedded == "pair":
             self._store = PairStore(self._model, self.tokenizer, length, task, cache)
         else:
-            self._store = EmbeddingStore(self._model, token_cache(self.tokenizer, task, length), task, cache)
-
-    @property
-    def _kind(self) -> type[FrozenHeadModel]:
-        return {"words": FrozenWordHeadModel, "pair": FrozenPairHeadModel}.get(self.task.embedded, FrozenHeadModel)
+            self._store = EmbeddingStore(self._model, cache_for(self.tokenizer, task, length), task, cache)
 
     @property
     def model(self) -> FrozenHeadModel:
@@ -247,8 +229,7 @@ class FrozenHead:
     def class_power(self) -> float:
         """Power of the inverse frequency by which classes are weighed."""
         if isinstance(self.class_weights, str):
-            usual = {"words": WORD_POWER, "pair": PAIR_POWER}.get(self.task.embedded, 0.0)
-            return 1.0 if self.class_weights == "balanced" else usual
+            return 1.0 if self.class_weights == "balanced" else WORD_POWER if self.task.per_word else 0.0
         return float(self.class_weights or 0)
 
     def _read(self, slots: Slots, targets: Tensor | Ragged) -> Iterator[tuple[Tensor, Tensor]]:
@@ -406,7 +387,7 @@ class FrozenHead:
     def load(self, folder: Path) -> None:
         """See `Learner.load`."""
         with quiet():
-            loaded = self._kind.from_pretrained(folder, use_safetensors=True)
+            loaded = HEADS[self.task.embedded].from_pretrained(folder, use_safetensors=True)
         assert self._model is not None
         self._model.classifier.load_state_dict(loaded.classifier.state_dict())
         self._trained = True

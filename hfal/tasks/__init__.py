@@ -2,7 +2,8 @@
 
 from hfal.tasks.base import Task
 from hfal.tasks.pairs import Pairs
+from hfal.tasks.relations import Relations
 from hfal.tasks.text import TextClassification
 from hfal.tasks.tokens import TokenClassification
 
-__all__ = ["Pairs", "Task", "TextClassification", "TokenClassification"]
+__all__ = ["Pairs", "Relations", "Task", "TextClassification", "TokenClassification"]

@@ -52,6 +52,7 @@ def outputs_for(strategy, size, offsets=None):
         "hidden_states": torch.randn(size, 2, 4),
         **{name: torch.rand(size) for name in ("boundary", "word_boundary", "word_gradients")},
         "surprisal": torch.rand(size, 6),
+        "similarity": torch.rand(size),
     }
 
 
@@ -81,6 +82,7 @@ def context_for(strategy, size=40, labelled=5, seed=0, multi_label=False, round=
         return Context(
             pool=replace(pool, rows=rows[indices.numpy()], lengths=lengths[indices]),
             labeled=replace(old, rows=np.arange(labelled)),
+            source=as_signals(reducer(Needs(pool=needs.source), task)(known), task) if needs.source else None,
             labels=[[i % 3] if multi_label else i % 3 for i in range(labelled)],
             num_classes=3,
             round=round,
