@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from hfal.oracles import Simulated
     from hfal.pool import Pool
     from hfal.rounds import Round
-    from hfal.tasks import Pairs, Relations, TextClassification, TokenClassification
+    from hfal.tasks import Pairs, Relations, TextClassification, TokenClassification, VisualQuestionAnswering
     from hfal.training import TrainingConfig
 
 __version__ = "0.1.0"
@@ -31,6 +31,7 @@ __all__ = [
     "TextClassification",
     "TokenClassification",
     "TrainingConfig",
+    "VisualQuestionAnswering",
 ]
 
 _HOME = {
@@ -47,6 +48,7 @@ _HOME = {
     "Simulated": "oracles",
     "TextClassification": "tasks",
     "TokenClassification": "tasks",
+    "VisualQuestionAnswering": "tasks",
     "TrainingConfig": "training",
 }
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 
 from hfal.answers import Answer
 from hfal.errors import HfalError
@@ -30,7 +32,7 @@ def units(task: Task, label: Any) -> list[str]:
         return list(label)
     if task.multi_label:
         return ["yes" if name in label else "no" for name in task.names]
-    return [label]
+    return [json.dumps(label, ensure_ascii=False)] if isinstance(label, list) else [label]
 
 
 def _label(task: Task, decided: Sequence[str]) -> Any:
@@ -38,7 +40,8 @@ def _label(task: Task, decided: Sequence[str]) -> Any:
         return list(decided)
     if task.multi_label:
         return [name for name, said in zip(task.names, decided, strict=True) if said == "yes"]
-    return decided[0]
+    whole = decided[0]
+    return json.loads(whole) if pa.types.is_list(task.arrow_label) else whole
 
 
 def resolved(labels: Labels, task: Task, how: Resolve = "majority") -> dict[str, Any]:

@@ -8,7 +8,12 @@ from rich.table import Table
 from hfal.errors import HfalError
 from hfal.strategies import MNLP, ByScore, Entry, entries
 
-TASKS = {frozenset({"row"}): "texts", frozenset({"word"}): "words", frozenset({"pair"}): "pairs"}
+TASKS = {
+    frozenset({"row"}): "texts",
+    frozenset({"word"}): "words",
+    frozenset({"pair"}): "pairs",
+    frozenset({"latent"}): "pictures",
+}
 LOOKS = {
     "hidden_states": "1",
     "surprisal": "1 of a language model",
@@ -23,6 +28,7 @@ SIZES = {
     "hidden_states": "[N, L, D]",
     "surprisal": "[N, 128]",
     "similarity": "[N]",
+    "mc_latent": "[K, N, H]",
 }
 OF_PARTS = ("its parts'",) * 4
 

@@ -12,10 +12,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from hfal.budget import Budget, Cost
 from hfal.config_errors import describe
 from hfal.errors import HfalError
-from hfal.learners import FineTune, FrozenHead, Learner
+from hfal.learners import FineTune, FrozenHead, Fusion, Learner
+from hfal.learners.fusion import TRAINING as FUSION_TRAINING
 from hfal.strategies import parse
-from hfal.tasks import Pairs, Relations, Task, TextClassification, TokenClassification
+from hfal.tasks import Pairs, Relations, Task, TextClassification, TokenClassification, VisualQuestionAnswering
 from hfal.tasks.relations import MARKERS
+from hfal.tasks.vqa import MOST_ANSWERS
 from hfal.training import TrainingConfig
 
 
@@ -134,6 +136,23 @@ class RelationsTask(Section):
         return Relations(**self.model_dump(exclude={"type"}))
 
 
+class VQATask(Section):
+    """`VisualQuestionAnswering`."""
+
+    type: Literal["visual_question_answering"]
+    image: str = "image"
+    question: str = "question"
+    answers: str = "answers"
+    label_names: list[str] | None = None
+    votes: bool = False
+    separator: str | None = Field(None, min_length=1)
+    top_answers: int = Field(MOST_ANSWERS, ge=2)
+
+    def build(self) -> Task:
+        """The task."""
+        return VisualQuestionAnswering(**self.model_dump(exclude={"type"}))
+
+
 class FineTuneSection(_ModelSection):
     """`FineTune`."""
 
@@ -184,6 +203,33 @@ class FrozenHeadSection(_ModelSection):
             finally_=self.finally_,
             training=self.training,
         )
+
+
+class FusionSection(Section):
+    """`Fusion`."""
+
+    type: Literal["fusion"]
+    model: str
+    image_model: str | None = None
+    image_size: int = Field(64, ge=8, le=1024)
+    freeze_image: bool = False
+    width: int = Field(128, ge=1)
+    dropout: float = Field(0.2, ge=0, lt=1)
+    latent_weight: float = Field(1.0, ge=0)
+    max_length: int | None = Field(None, ge=8)
+    trust_remote_code: bool = False
+    training: TrainingConfig = Field(default_factory=lambda: FUSION_TRAINING)
+
+    @field_validator("training", mode="before")
+    @classmethod
+    def _from_scratch(cls, value: Any) -> Any:
+        """What is not said of the training is as an encoder needs it that begins from scratch."""
+        return FUSION_TRAINING.model_dump() | value if isinstance(value, dict) else value
+
+    def build(self) -> Learner:
+        """The learner."""
+        settings = {name: getattr(self, name) for name in type(self).model_fields if name not in ("type", "training")}
+        return Fusion(settings.pop("model"), self.training, **settings)
 
 
 class PeopleSection(Section):
@@ -288,10 +334,10 @@ class RunConfig(Section):
     test: Source | None = None
     validation: Source | None = None
     transfer: Source | None = None
-    task: TextTask | TokenTask | PairsTask | RelationsTask = Field(
+    task: TextTask | TokenTask | PairsTask | RelationsTask | VQATask = Field(
         default_factory=lambda: TextTask(), discriminator="type"
     )
-    learner: FrozenHeadSection | FineTuneSection = Field(discriminator="type")
+    learner: FrozenHeadSection | FineTuneSection | FusionSection = Field(discriminator="type")
     strategy: str | None = None
     start: Start = Field(default_factory=lambda: Start())
     oracle: Literal["simulated", "people"] = "simulated"

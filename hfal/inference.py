@@ -22,12 +22,13 @@ from hfal.alignment import WordTokens
 from hfal.compute import is_main, state, sum_over_processes
 from hfal.errors import HfalError
 from hfal.functional import Ragged
-from hfal.signals import LOOKS, Needs, Reducer, Signals
+from hfal.signals import LOOKS, SAMPLED, Needs, Reducer, Signals
 from hfal.tasks.base import Task
 from hfal.tokens import Tokens, offsets_of, taken
 
 Outputs = dict[str, Tensor | Ragged]
-"""Signal name -> [B, ...], or `Ragged` with one entry a word; samples come second: `mc_logits` is [B, K, C]."""
+"""Signal name -> [B, ...], or `Ragged` with one entry a word; samples come second: `mc_logits` is [B, K, C],
+`mc_latent` [B, K, H]."""
 
 Forward = Callable[[dict[str, Tensor]], Outputs]
 
@@ -228,13 +229,14 @@ def _reduced(name: str, function: Reducer, batch: Signals) -> Tensor:
 def as_signals(outputs: Outputs, task: Task) -> Signals:
     """Outputs of a pass as `Signals`, with row numbers 0 … N-1."""
     rows = len(next(iter(outputs.values()))) if outputs else 0
-    samples: Any = outputs.get("mc_logits")
     fields: dict[str, Any] = {
         name: outputs.get(name) for name in ("logits", "embeddings", "features", "boundary", "similarity", *LOOKS)
     }
+    for name in SAMPLED:
+        samples = outputs.get(name)
+        fields[name] = samples.transpose(0, 1) if isinstance(samples, Tensor) else samples
     return Signals(
         rows=np.arange(rows, dtype=np.int64),
-        mc_logits=samples.transpose(0, 1) if isinstance(samples, Tensor) else samples,
         reduced={name[7:]: value for name, value in outputs.items() if name.startswith("reduce:")},  # type: ignore[misc]
         multi_label=task.multi_label,
         legal=task.legal,

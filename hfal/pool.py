@@ -95,6 +95,7 @@ def labelled(rows: Dataset, task: Task, what: str = "test") -> Dataset:
     if task.label not in rows.column_names:
         hint = nearest(task.label, rows.column_names)
         raise HfalError(f"{what}: no label column {task.label!r}{hint}; it has: {listing(rows.column_names)}")
+    rows = task.prepare(rows)
     if task.skips_empty:
         rows = drop_empty(rows, task, what)
     else:
@@ -196,6 +197,7 @@ class Pool:
             raise HfalError(f"a pool is made of a datasets.Dataset, not of {type(dataset).__name__}")
         if len(dataset) == 0:
             raise HfalError("the pool has no rows")
+        dataset = task.prepare(dataset)
         task = task.resolve(dataset)
         if skip_empty or task.skips_empty:
             dataset = drop_empty(dataset, task)

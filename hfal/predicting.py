@@ -58,6 +58,7 @@ def predict_file(folder: Path, source: str, output: Path | None, split: str = "t
     learner, task = last_model(open_run(folder))
     rows = load_source(Source(source=source, split=split))
     check_columns(rows, task.inputs)
+    rows = task.prepare(rows)
     predictions: list[Any] = []
     probabilities: list[float] = []
     for start in range(0, len(rows), CHUNK):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,12 +52,12 @@ class Seeing:
             generator: the strategy's.
         """
         costs = price(positions)
-        answered = pool.canonical(pool.labeled)
+        answered, labels = self._answered(pool)
         return Context(
             pool=self._unlabelled(pool, positions, needs),
             labeled=self._signals(pool, answered, needs.for_labeled()),
             source=self._source(pool, needs),
-            labels=pool.labels(answered),
+            labels=labels,
             num_classes=len(pool.task.names),
             round=number,
             generator=generator,
@@ -70,6 +71,17 @@ class Seeing:
             each=self.kept.each,
             index=lambda: self.kept.neighbours(lambda seed: self._indexed(pool, seed)),
         )
+
+    def _answered(self, pool: Pool) -> tuple[Positions, list[Any]]:
+        """The labelled rows and their labels; of several answers the one that counts most, if it can be learned."""
+        answered = pool.canonical(pool.labeled)
+        labels = pool.labels(answered)
+        class_of = getattr(pool.task, "class_of", None)
+        if class_of is None:
+            return answered, labels
+        classes = [class_of(label) for label in labels]
+        known = np.array([one is not None for one in classes], dtype=bool)
+        return answered[known], [one for one in classes if one is not None]
 
     def _unlabelled(self, pool: Pool, positions: Positions, needs: Needs) -> Signals:
         seen = self._signals(pool, positions, needs)

@@ -15,11 +15,15 @@ from hfal.functional import Legal, Ragged
 
 LOOKS = ("hidden_states", "word_boundary", "word_gradients", "surprisal")
 """Fields that need a pass of their own, some of them gradients too: to be asked of few rows, in a closer look."""
-FIELDS = ("logits", "embeddings", "features", "mc_logits", "lengths", "boundary", "similarity", *LOOKS)
+FIELDS = ("logits", "embeddings", "features", "mc_logits", "mc_latent", "lengths", "boundary", "similarity", *LOOKS)
 OF_OUTPUTS = frozenset(
     {"logits", "features", "mc_logits", "boundary", "word_boundary", "word_gradients", "surprisal", "hidden_states"}
 )
 """Fields that have one entry for each output of the model, a row or a word; looks are of rows only."""
+SAMPLED = frozenset({"mc_logits", "mc_latent"})
+"""Fields whose first dimension is the sample."""
+OF_KIND = {"similarity": "pair", "mc_latent": "latent"}
+"""Fields that only some tasks have, and what `Task.yields` calls them."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Signals:
         embeddings: [N, D] pooled hidden states.
         features: [N, H] the input of the last linear layer.
         mc_logits: [K, N, C] logits of K dropout samples; where words are tagged, `Ragged` with values [T, K, C].
+        mc_latent: [K, N, H] a hidden representation in K dropout samples.
         lengths: [N] words.
         similarity: [N] cosine of the embeddings of a pair's texts, by the encoder as it was pretrained.
         hidden_states: [N, L, D] the states of each layer, embeddings included, pooled over the tokens.
@@ -49,6 +54,7 @@ class Signals:
     embeddings: Tensor | None = None
     features: Tensor | None = None
     mc_logits: Tensor | Ragged | None = None
+    mc_latent: Tensor | None = None
     lengths: Tensor | None = None
     hidden_states: Tensor | None = None
     boundary: Tensor | None = None
@@ -85,10 +91,13 @@ class Signals:
 
     def take(self, indices: Tensor) -> Signals:
         """The rows at these indices (not positions), in this order."""
-        samples = self.mc_logits[:, indices] if isinstance(self.mc_logits, Tensor) else _take(self.mc_logits, indices)
-        fields: dict[str, Any] = {name: _take(getattr(self, name), indices) for name in FIELDS if name != "mc_logits"}
+        fields: dict[str, Any] = {}
+        for name in FIELDS:
+            value = getattr(self, name)
+            sampled = name in SAMPLED and isinstance(value, Tensor)
+            fields[name] = value[:, indices] if sampled else _take(value, indices)
         reduced = {name: values[indices] for name, values in self.reduced.items()}
-        return replace(self, rows=self.rows[indices.numpy()], mc_logits=samples, reduced=reduced, **fields)
+        return replace(self, rows=self.rows[indices.numpy()], reduced=reduced, **fields)
 
     def indices_of(self, rows: NDArray[np.int64]) -> Tensor:
         """Where these rows stand in the fields: [k] int64 indices."""
@@ -131,7 +140,7 @@ class Needs:
         mc_layers: where they come from: dropout in the "head" (the encoder runs once; Shelmanov et al. 2021) or in
             "all" layers (K passes), or "checkpoints" of one training (at most K passes; Chitta et al. 2019).
         units: what has an output of the model where that is read: {"row"}, {"word"}, or neither matters. "row"
-            where it is not said and logits, features or samples are read; "pair" beside it where similarity is.
+            where it is not said and logits, features or samples are read; and what else only some tasks have.
     """
 
     pool: frozenset[str] = frozenset()
@@ -150,15 +159,14 @@ class Needs:
             if unknown:
                 raise ValueError(f"Needs({name}=...): unknown signal {sorted(unknown)[0]!r}; known: {FIELDS}")
             object.__setattr__(self, name, asked)
-        if "mc_logits" in self.every_field and self.mc_samples < 1:
-            raise ValueError("mc_logits need mc_samples of at least 1")
+        if self.every_field & SAMPLED and self.mc_samples < 1:
+            raise ValueError("samples need mc_samples of at least 1")
         if self.mc_layers not in MC_LAYERS:
             raise ValueError(f"mc_layers must be one of {', '.join(MC_LAYERS)}, got {self.mc_layers!r}")
         units = frozenset(self.units)
         if not units and self.every_field & OF_OUTPUTS:
             units = frozenset({"row"})
-        if "similarity" in self.every_field:
-            units |= {"pair"}
+        units |= {unit for name, unit in OF_KIND.items() if name in self.every_field}
         object.__setattr__(self, "units", units)
 
     @property

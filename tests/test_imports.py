@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "hfal"
 LAYERS = [
     {"errors", "functional", "clock"},
-    {"signals", "compute", "files", "tables", "conll", "config_errors"},
+    {"signals", "compute", "files", "pictures", "tables", "conll", "config_errors"},
     {"neighbours", "nets", "linear"},
     {"strategies", "demo"},
     {"tasks", "answers"},
@@ -18,8 +18,8 @@ LAYERS = [
     {"tokens", "oracles", "rounds", "budget", "auditing", "kept"},
     {"alignment", "people", "asking"},
     {"inference", "models"},
-    {"looks", "frozen", "probe", "embeddings", "sides", "marks", "reading"},
-    {"learners", "training", "aligning"},
+    {"looks", "frozen", "probe", "embeddings", "sides", "marks", "reading", "fusion", "pixels"},
+    {"learners", "training", "aligning", "visual"},
     {"evaluation"},
     {"measuring", "seeing"},
     {"loop"},

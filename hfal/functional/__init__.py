@@ -24,6 +24,7 @@ from hfal.functional.frank_wolfe import expected_log_likelihoods, frank_wolfe
 from hfal.functional.gradients import badge, boundary_distance, boundary_step, expected_gradient_length
 from hfal.functional.greedy import lazy_greedy
 from hfal.functional.joint import batchbald, epig
+from hfal.functional.latent import latent_entropy, latent_variance
 from hfal.functional.neighbours import contrast, mean_cosine
 from hfal.functional.ragged import Ragged, mean_words, reduce_words
 from hfal.functional.select import gumbel_top_k, top_k
@@ -76,6 +77,8 @@ __all__ = [
     "kmeans_pick",
     "kmeans_pp",
     "labelled_radius",
+    "latent_entropy",
+    "latent_variance",
     "lazy_greedy",
     "lcmd",
     "least_confidence",

@@ -21,6 +21,7 @@ CATEGORIES = {
     "token_classification": "token-classification",
     "pairs": "text-classification",
     "relations": "text-classification",
+    "visual_question_answering": "visual-question-answering",
 }
 CURVE = "curve.png"
 SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$])")

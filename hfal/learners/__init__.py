@@ -3,5 +3,6 @@
 from hfal.learners.base import FitReport, Learner
 from hfal.learners.fine_tune import FineTune
 from hfal.learners.frozen_head import FrozenHead
+from hfal.learners.fusion import Fusion
 
-__all__ = ["FineTune", "FitReport", "FrozenHead", "Learner"]
+__all__ = ["FineTune", "FitReport", "FrozenHead", "Fusion", "Learner"]

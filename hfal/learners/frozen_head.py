@@ -205,6 +205,15 @@ class FrozenHead:
         else:
             features = torch.cat([part for part, _ in read()]).numpy().astype(np.float64)
             weight, bias, steps = self._fitter.rows(features, targets)
+        self._take(weight, bias)
+        loss, outputs = 0.0, 0
+        for embeddings, wanted in read():
+            loss += float(self.task.loss(self._head(embeddings), wanted, None, 0.0).sum())
+            outputs += len(embeddings)
+        return FitReport(steps, loss / max(1, outputs))
+
+    def _take(self, weight: NDArray[np.float64], bias: NDArray[np.float64]) -> None:
+        """A fitted head becomes the one in use."""
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
             raise HfalError("the head's weights are not finite after fitting")
         assert self._model is not None
@@ -212,11 +221,6 @@ class FrozenHead:
             self._model.classifier.weight.copy_(torch.from_numpy(weight))
             self._model.classifier.bias.copy_(torch.from_numpy(bias))
         self._trained = True
-        loss, outputs = 0.0, 0
-        for embeddings, wanted in read():
-            loss += float(self.task.loss(self._head(embeddings), wanted, None, 0.0).sum())
-            outputs += len(embeddings)
-        return FitReport(steps, loss / max(1, outputs))
 
     @property
     def _fitter(self) -> HeadFitter:
@@ -352,6 +356,7 @@ class FrozenHead:
         features = self.store.gather(self.store.slots(rows)).numpy().astype(np.float64)
         weight, bias, _ = replace(self._fitter, threshold=False).rows(features, targets)
         self._prior = weight, bias
+        self._take(weight, bias)
 
     def trial(self, train: Dataset | None, rows: Dataset) -> Any:
         """The logits of a head trained on other rows; the model in use stays as it is (and gives them without any)."""

@@ -44,6 +44,7 @@ from hfal.strategies.coverage import (
 )
 from hfal.strategies.diversity import Coreset, FarthestFirst, KMeans, TypiClust
 from hfal.strategies.gradients import LCMD, Badge, Bait, ExpectedGradientLength
+from hfal.strategies.latent import LatentEntropy, LatentVariance
 from hfal.strategies.layers import ALPS, DeepFool, EGLWord, LearningLoss, MultiView
 from hfal.strategies.narrowing import SEALS, AnchorAL
 from hfal.strategies.pairs import SimilarPairs, SourceLike
@@ -98,6 +99,8 @@ __all__ = [
     "HighConfidenceMix",
     "InformationDensity",
     "KMeans",
+    "LatentEntropy",
+    "LatentVariance",
     "LearningLoss",
     "LeastConfidence",
     "Longest",

@@ -280,6 +280,7 @@ READS = {
     "row": "each row's own prediction",
     "word": "a tag for each word",
     "pair": "the two texts of a pair",
+    "latent": "samples in a hidden space",
 }
 """What a strategy reads of the model, in words."""
 

@@ -5,5 +5,6 @@ from hfal.tasks.pairs import Pairs
 from hfal.tasks.relations import Relations
 from hfal.tasks.text import TextClassification
 from hfal.tasks.tokens import TokenClassification
+from hfal.tasks.vqa import VisualQuestionAnswering
 
-__all__ = ["Pairs", "Relations", "Task", "TextClassification", "TokenClassification"]
+__all__ = ["Pairs", "Relations", "Task", "TextClassification", "TokenClassification", "VisualQuestionAnswering"]

@@ -89,6 +89,10 @@ class Task(Protocol):
         """The type of what `present` gives."""
         ...
 
+    def prepare(self, dataset: Dataset) -> Dataset:
+        """The same rows in the form in which the others take them."""
+        ...
+
     def resolve(self, dataset: Dataset) -> Self:
         """The same task with its label names known and its columns checked."""
         ...

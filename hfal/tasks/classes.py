@@ -75,6 +75,10 @@ class ClassifiedText:
         """A name, or a list of them."""
         return pa.list_(pa.string()) if self.multi_label else pa.string()
 
+    def prepare(self, dataset: Dataset) -> Dataset:
+        """The same rows."""
+        return dataset
+
     def resolve(self, dataset: Dataset) -> Self:
         """Check the columns of text, and find the label names where none were given."""
         check_columns(dataset, self.inputs)

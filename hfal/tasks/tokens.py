@@ -143,6 +143,10 @@ class TokenClassification:
         """What decoding allows."""
         return self.rules if self.constrained else None
 
+    def prepare(self, dataset: Dataset) -> Dataset:
+        """The same rows."""
+        return dataset
+
     def resolve(self, dataset: Dataset) -> TokenClassification:
         """Check the columns; find the tags and the scheme where they are not given."""
         check_columns(dataset, self.inputs)
