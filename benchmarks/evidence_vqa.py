@@ -2,9 +2,9 @@
 
     python -m benchmarks.evidence_vqa [--seeds 3] [--sets plain wordings daquar] [--out runs/evidence-vqa]
 
-`plain` is easy-VQA; `wordings` the same, where "yes" and "no" are said in six ways each (made up by us: benchmarks/
-wordings.py), one of them for a row that is learned and any of them right for a row that is measured on; `daquar` real
-photos with several answers. Fusion: MiniLM, and a small ResNet that is trained from scratch in each round. Runs that
+`plain` is easy-VQA; `wordings` the same, where "yes" and "no" are said in six ways each (made up by us:
+`hfal.demo.WORDINGS`), one of them for a row that is learned and any of them right for a row that is measured on;
+`daquar` real photos with several answers. Fusion: MiniLM, and a small ResNet that is trained from scratch in each round. Runs that
 `--out` has already are not run again. Prints Markdown: VQA accuracy at some label counts, the mean height of the curve
 and its difference to random over the same seeds with a 95% t-interval, and how many times the labels random needs for
 the accuracy that the strategy ends with.
@@ -23,10 +23,10 @@ import numpy as np
 from datasets import Dataset, load_dataset
 
 from benchmarks.evidence import difference
-from benchmarks.wordings import reworded
 from hfal import ActiveLearner, Pool, VisualQuestionAnswering
 from hfal.config import Source
 from hfal.data import load_source, shuffled
+from hfal.demo import reworded
 from hfal.evaluation import Curve, cost_to_reach
 from hfal.files import write_json
 from hfal.learners import Fusion

@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from hfal.budget import Costs
+from hfal.pictures import stored
 from hfal.pool import Pool
 from hfal.signals import Signals
 from hfal.strategies import Selection
@@ -55,7 +56,7 @@ def selection_table(
         "cost": pa.array(costs, pa.float64()),
     }
     for name in task.inputs:  # so that the run folder can be read without the data set
-        columns.setdefault(name, pa.array(inputs[name]))
+        columns.setdefault(name, pa.array([stored(value) for value in inputs[name]]))
     for name, details in selection.details.items():
         columns.setdefault(name, pa.array(details, mask=audited))
     return pa.table(columns)

@@ -12,6 +12,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 from datasets import ClassLabel, Dataset, Features, Image, Value
 
 from hfal.conll import read_conll
@@ -51,6 +52,13 @@ _PICTURES = {
 """Data sets of several splits."""
 
 
+WORDINGS = {
+    "yes": ("yes", "yeah", "yep", "it does", "it is", "correct"),
+    "no": ("no", "nope", "not really", "it does not", "it is not", "wrong"),
+}
+"""Made up here, for answers of easy-VQA that are open in their wording; shapes and colours have one."""
+
+
 def demo_model(name: str) -> Path:
     """The folder of a demo model, `demo/minilm`."""
     return _asset(name, _MODELS).parent
@@ -69,6 +77,23 @@ def demo_dataset(name: str, split: str = "train") -> Dataset:
         return _easy_vqa(_asset(f"{name}/{split}", {f"{name}/{one}": file for one, file in _PICTURES[name].items()}))
     path = _asset(name, _DATA | dict.fromkeys(_PICTURES, ("", "", "")))
     return read_conll([path]) if name == "demo/ner" else _tweets(path)
+
+
+def reworded(rows: Dataset, column: str, seed: int, *, every: bool = False) -> Dataset:
+    """The rows with each answer in one of its wordings (`WORDINGS`), drawn; or with all of them, each being right.
+
+    To try what a strategy makes of questions whose answer is open in its wording, not in its meaning.
+
+    Args:
+        rows: with a text in `column`.
+        column: of the answers.
+        seed: of what is drawn.
+        every: lists of all wordings, for rows that are measured on.
+    """
+    rng = np.random.default_rng(seed)
+    answers = [WORDINGS.get(answer, (answer,)) for answer in rows[column]]
+    said = [list(ways) if every else [str(rng.choice(ways))] for ways in answers]
+    return rows.remove_columns([column]).add_column(column, said)
 
 
 def _tweets(path: Path) -> Dataset:

@@ -419,7 +419,7 @@ class ActiveLearner:
     def _missing_classes(self) -> list[str]:
         task = self.pool.task
         seen = {name for label in self.pool.labels(self.pool.labeled) for name in task.mentions(label)}
-        missing = [name for name in task.classes if name not in seen]
+        missing = [] if task.asks == "answer" else [name for name in task.classes if name not in seen]
         if not missing:
             return []
         note = f"the seed set has no row of {listing(missing)}: the model cannot know it yet"

@@ -160,6 +160,23 @@ def in_workers(function: Callable[[Picture], Any], pictures: Sequence[Picture], 
             bar.update(len(part))
 
 
+def is_picture(value: Any) -> bool:
+    """Whether a cell holds a picture, as data sets keep one."""
+    return isinstance(value, Mapping) and value.keys() == {"bytes", "path"}
+
+
+def stored(value: Any) -> Any:
+    """A cell as it can be read anywhere: of a picture its file's content and name, not where it is on this machine."""
+    if not is_picture(value):
+        return value
+    return {"bytes": content(value), "path": Path(str(value["path"])).name if value["path"] else None}
+
+
+def shown(value: Any, size: int = 480) -> Any:
+    """A cell as people see it: a picture as a data URI."""
+    return thumbnail(value, size) if is_picture(value) else value
+
+
 def thumbnail(picture: Picture, size: int = 480) -> str:
     """The picture as a data URI, encoded anew, no side longer than `size`; empty where it cannot be decoded."""
     try:

@@ -15,7 +15,7 @@ from hfal.errors import HfalError
 from hfal.learners import Learner
 from hfal.learners.base import outputs_of
 from hfal.report.view import RunView, open_run, task_of
-from hfal.tables import check_kind, write_table
+from hfal.tables import check_kind, without_pictures, write_table
 from hfal.tasks import Task
 from hfal.tasks.labels import check_columns
 
@@ -69,6 +69,7 @@ def predict_file(folder: Path, source: str, output: Path | None, split: str = "t
         predictions.extend(task.present(row, label) for row, label in zip(inputs, encoded, strict=True))
         probabilities.extend(values.tolist())
     table: pa.Table = rows.data.table if rows._indices is None else rows.flatten_indices().data.table
+    table = without_pictures(table)
     for name, column in (
         ("prediction", pa.array(predictions, task.arrow_prediction)),
         ("probability", pa.array(probabilities, pa.float32())),

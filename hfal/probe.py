@@ -17,7 +17,7 @@ from hfal.errors import HfalError
 from hfal.functional import Ragged, boundary_distance, mean_words
 from hfal.inference import Outputs
 from hfal.models import pool_hidden, pool_layers
-from hfal.signals import Needs
+from hfal.signals import SAMPLED, Needs
 
 
 def last_linear(model: nn.Module, outputs: int) -> tuple[str, nn.Linear]:
@@ -70,10 +70,10 @@ class Probe:
         """The fields of one batch: [B, ...], `mc_logits` as [B, K, C]."""
         found = self._look(batch)
         mask = batch["attention_mask"]
-        outputs: Outputs = {name: found[name] for name in ("logits", "mc_logits") if name in self.fields}
+        outputs: Outputs = {name: found[name] for name in ("logits", *sorted(SAMPLED)) if name in self.fields}
         if "embeddings" in self.fields:
             own = getattr(self.model, "pool", None)  # of a model that reads some places only
-            hidden = found["hidden"]
+            hidden = found["hidden"][:, : mask.shape[1]]  # states of patches follow those of tokens
             pooled = pool_hidden(hidden, mask, self.pooling) if own is None else own(hidden, batch["input_ids"], mask)
             outputs["embeddings"] = pooled
         if "hidden_states" in self.fields:
@@ -93,8 +93,8 @@ class Probe:
             options = {"output_hidden_states": True} if "hidden_states" in self.fields else {}
             answer = self.model(**inputs, **options)
             found: dict[str, Any] = {"logits": answer.logits}
-            if "mc_logits" in self.fields:
-                found["mc_logits"] = self._samples(inputs, seen)
+            if self.fields & SAMPLED:
+                found |= self._samples(inputs, seen)
         found["hidden"] = seen["body"][0]
         if "hidden_states" in self.fields:
             found["layers"] = answer.hidden_states
@@ -123,10 +123,31 @@ class Probe:
             for hook in hooks:
                 hook.remove()
 
-    def _samples(self, batch: dict[str, Tensor], seen: dict[str, Any]) -> Tensor:
+    def _samples(self, batch: dict[str, Tensor], seen: dict[str, Any]) -> dict[str, Tensor]:
+        """[B, K, C] logits of samples and, where it is asked for, [B, K, H] what the last layer read."""
+        if "mc_latent" not in self.fields:
+            return {"mc_logits": torch.stack(self._sampled(batch, seen), 1)}
+        read: list[Tensor] = []
+
+        def keep(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            read.append(inputs[0])
+
+        _, layer = last_linear(self.model, self.model.config.num_labels)
+        hook = layer.register_forward_pre_hook(keep)
+        try:
+            logits = self._sampled(batch, seen)
+        finally:
+            hook.remove()
+        mask = batch["attention_mask"]
+        return {
+            "mc_logits": torch.stack(logits, 1),
+            "mc_latent": torch.stack([row_features(one, mask) for one in read], 1),
+        }
+
+    def _sampled(self, batch: dict[str, Tensor], seen: dict[str, Any]) -> list[Tensor]:
         if self.needs.mc_layers == "checkpoints":
             members = self.checkpoints[-self.needs.mc_samples :]
-            return torch.stack([functional_call(self.model, member, (), batch).logits for member in members], 1)
+            return [functional_call(self.model, member, (), batch).logits for member in members]
         every_layer = self.needs.mc_layers == "all"
         body = {name for name, module in self.model.named_modules() if module is self.body}
         prefixes = tuple(f"{name}." for name in body)
@@ -138,7 +159,7 @@ class Probe:
             for sample in range(self.needs.mc_samples):
                 with ConsistentDropout(self.seed, sample):
                     samples.append(self.model(**batch).logits)
-        return torch.stack(samples, 1)
+        return samples
 
 
 class WordProbe(Probe):

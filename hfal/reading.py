@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -13,6 +14,7 @@ from hfal.marks import MarkedCache, MarkedHeadModel, ids_of, know_markers, learn
 from hfal.models import label_config, load_classifier, load_encoder, load_tokenizer, problem_type
 from hfal.tasks.base import Task
 from hfal.tokens import TokenCache
+from hfal.visual import VisualCache, image_statistics
 
 HEADS: dict[str, type[FrozenHeadModel]] = {
     "text": FrozenHeadModel,
@@ -36,7 +38,7 @@ def tokenizer_for(model: str, task: Task, *, trust_remote_code: bool, pad_token:
 
 
 def cache_for(tokenizer: Any, task: Task, max_length: int) -> TokenCache:
-    """The cache that reads rows as the task does."""
+    """The cache that reads rows as the task does, where they are text."""
     return CACHES.get(task.embedded, TokenCache)(tokenizer, task, max_length)  # type: ignore[arg-type]
 
 
@@ -81,3 +83,20 @@ def plain_encoder(model: str, *, trust_remote_code: bool) -> FrozenHeadModel:
     settings = FrozenHeadConfig(encoder=encoder.config.to_diff_dict())
     embedder: FrozenHeadModel = FrozenHeadModel(settings, encoder).eval()
     return embedder
+
+
+def visual_cache(
+    name: str, model: PreTrainedModel, tokenizer: Any, task: Task, max_length: int, folder: Path | None
+) -> VisualCache:
+    """The cache that reads questions and pictures for a model of both.
+
+    Raises:
+        HfalError: the model does not say how large its pictures are.
+    """
+    config = getattr(model.config, "vision_config", model.config)
+    size, patch = (getattr(config, key, None) for key in ("image_size", "patch_size"))
+    if not isinstance(size, int) or not isinstance(patch, int):
+        raise HfalError(f"learner.model: {name} reads pictures of no fixed size: learner.type fusion takes any encoder")
+    patches = (size // patch) ** 2
+    statistics = image_statistics(name)
+    return VisualCache(tokenizer, task, max_length, size=size, patches=patches, statistics=statistics, folder=folder)

@@ -149,7 +149,7 @@ class Stream:
                 self._known = set(self._keys(self._inputs(rows)))
 
     def _inputs(self, rows: Sequence[dict[str, Any]]) -> Dataset:
-        return Dataset.from_dict({name: [row[name] for row in rows] for name in self.task.inputs})
+        return self.task.prepare(Dataset.from_dict({name: [row[name] for row in rows] for name in self.task.inputs}))
 
     def _keys(self, inputs: Dataset) -> list[bytes]:
         return [bytes(key) for key in content_keys(inputs, self.task)]

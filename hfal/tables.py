@@ -25,6 +25,17 @@ def write_table(table: pa.Table, path: Path) -> None:
     write_file(path, lambda temporary: WRITERS[path.suffix](Dataset(table), temporary))
 
 
+def without_pictures(table: pa.Table) -> pa.Table:
+    """The same with the names of pictures in place of their content."""
+    for place, field in enumerate(table.schema):
+        kind = field.type
+        if pa.types.is_struct(kind) and {kind.field(i).name for i in range(kind.num_fields)} == {"bytes", "path"}:
+            names = table[field.name].combine_chunks()
+            parts = [names.chunk(i) for i in range(names.num_chunks)] if isinstance(names, pa.ChunkedArray) else [names]
+            table = table.set_column(place, field.name, pa.chunked_array([part.field("path") for part in parts]))
+    return table
+
+
 def _to_csv(rows: Dataset, path: Path) -> None:
     """Lists as JSON, which is what a cell can hold."""
     table = rows.data.table

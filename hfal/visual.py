@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from datasets import Dataset
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm.auto import tqdm
+from transformers import AutoImageProcessor
 
 from hfal.compute import is_main, state, sum_over_processes
+from hfal.errors import HfalError
 from hfal.fusion import FusionClassifier
+from hfal.models import locate, quiet
 from hfal.pixels import PixelStore
+from hfal.sides import SIDE
 from hfal.tasks.base import Task
-from hfal.tokens import Tokens
+from hfal.tokens import TokenCache, Tokens
 from hfal.training import Examples
 
 BATCH = 256
@@ -155,3 +162,100 @@ def sharpen_norms(model: FusionClassifier, pixels: PixelStore, slots: Slots) -> 
     for norm in norms:
         norm.momentum = 0.1
         norm.eval()
+
+
+@dataclass(frozen=True)
+class VisualTokens:
+    """N questions as token ids, and the pictures that they are about.
+
+    Attributes:
+        tokens: of the questions.
+        slots: [N] of the pictures.
+        pixels: of all pictures.
+        mean: of each colour, from 0 to 1, as the model's image processor has it.
+        std: the same of the spread.
+        patches: places in the model's sequence that a picture takes.
+    """
+
+    tokens: Tokens
+    slots: Slots
+    pixels: PixelStore
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    patches: int
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """[N] tokens and patches of each row."""
+        return self.tokens.lengths + self.patches
+
+    @property
+    def units(self) -> NDArray[np.int64]:
+        """[N] outputs of each row: one."""
+        return self.tokens.units
+
+    def places(self, rows: Slots) -> Slots:
+        """Where the outputs of these rows are among all: a row has one."""
+        return rows
+
+    def pad(self, rows: Slots, pad_id: int, side: str = "right") -> dict[str, Tensor]:
+        """These rows as the model takes them, with `pixel_values` [B, 3, S, S]."""
+        batch = self.tokens.pad(rows, pad_id, side)
+        values = self.pixels.gather(self.slots[rows]).float() / 255
+        shape = (1, 3, 1, 1)
+        batch["pixel_values"] = (values - torch.tensor(self.mean).view(shape)) / torch.tensor(self.std).view(shape)
+        return batch
+
+
+class VisualCache(TokenCache):
+    """Tokens of questions and pixels of pictures, each made once.
+
+    Args:
+        tokenizer: of the model.
+        task: says which columns are read.
+        max_length: tokens a question may have.
+        size: pixels of a side.
+        patches: places in the model's sequence that a picture takes.
+        statistics: mean and spread of the colours, as the model's image processor has them.
+        folder: for the pixels.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        task: Task,
+        max_length: int,
+        *,
+        size: int,
+        patches: int,
+        statistics: tuple[tuple[float, ...], tuple[float, ...]],
+        folder: Path | None,
+    ) -> None:
+        super().__init__(tokenizer, SIDE, max_length)
+        self.question, image = task.inputs[1], task.inputs[0]
+        self.pixels = PixelStore(image, size, folder)
+        self.patches = patches
+        self.statistics = statistics
+
+    def get(self, rows: Dataset) -> VisualTokens:
+        """The questions and pictures of these rows."""
+        tokens = super().get(rows.select_columns([self.question]).rename_column(self.question, SIDE.text))
+        return VisualTokens(tokens, self.pixels.slots(rows), self.pixels, *self.statistics, self.patches)
+
+
+def image_statistics(model: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and spread of the colours that a model was trained with.
+
+    Raises:
+        HfalError: it was saved without an image processor.
+    """
+    try:
+        with quiet():
+            processor = AutoImageProcessor.from_pretrained(locate(model), backend="pil")
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise HfalError(f"{model!r} has no image processor: {reason}") from error
+    return tuple(processor.image_mean), tuple(processor.image_std)

@@ -12,6 +12,7 @@ from rich.table import Table
 from hfal.cli.app import app, out, silence_libraries
 from hfal.cli.people import Run
 from hfal.errors import count
+from hfal.pictures import is_picture
 
 SHOWN = 90
 
@@ -48,6 +49,8 @@ def relabel(
 
 
 def _words(value: Any) -> str:
+    if is_picture(value):
+        return f"[{value['path'] or 'picture'}]"
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -37,8 +37,10 @@ def split_path(number: int, split: str) -> str:
 
 def label_feature(run: RunView) -> Any:
     """The feature of a label: a class, several, or a tag for each word."""
-    names = ClassLabel(names=list(run.pool["label_names"]))
     task = task_of(run)
+    if task.asks == "answer":
+        return _feature(task.arrow_label)
+    names = ClassLabel(names=list(run.pool["label_names"]))
     return List(names) if task.per_word or task.multi_label else names
 
 

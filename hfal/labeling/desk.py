@@ -14,6 +14,7 @@ from hfal.errors import HfalError
 from hfal.labeling.gold import Gold
 from hfal.labeling.words import entities, tags_from, text_and_bounds
 from hfal.labeling.work import Row, Work, asked_in, open_work
+from hfal.pictures import is_picture, shown
 from hfal.rounds import Ledger
 
 LEASE = 600.0
@@ -21,6 +22,8 @@ LEASE = 600.0
 PACE = 20
 """Answers from which a person's pace is told."""
 SLOWEST = 3600.0
+PICTURE = 960
+"""Pixels of the longest side of a picture on the page."""
 
 
 class Desk:
@@ -80,9 +83,9 @@ class Desk:
         name = check_annotator(who)
         task = self.work.task
         return {
-            "classes": list(task.classes if task.per_word else task.names),
+            "classes": list(task.classes if task.asks == "words" else task.names),
             "name": name,
-            "kind": "words" if task.per_word else "several" if task.multi_label else "one",
+            "kind": task.asks,
             **self.next(name),
         }
 
@@ -240,13 +243,15 @@ class Desk:
             text, bounds = text_and_bounds(work, row)
             found |= {"text": text, "bounds": [list(pair) for pair in bounds]}
         else:
-            found["texts"] = [[name, str(value)] for name, value in work.inputs(row).items()]
+            cells = work.inputs(row)
+            found["pictures"] = [[name, shown(cell, PICTURE)] for name, cell in cells.items() if is_picture(cell)]
+            found["texts"] = [[name, str(cell)] for name, cell in cells.items() if not is_picture(cell)]
         return found
 
     def _shown(self, row: str, label: Any) -> Any:
         """A label as the page knows it: for words as spans."""
         if label is None or not self.work.task.per_word:
-            return label
+            return " | ".join(label) if self.work.task.asks == "answer" and isinstance(label, list) else label
         return [list(span) for span in entities(self.work, label)]
 
     def _why(self, row: Row) -> str:

@@ -58,7 +58,7 @@ def _defused(cell: Any) -> Any:
 def _asked(work: Work, row: Row) -> dict[str, Any]:
     """What a person needs: the row, room for the label, what the model thinks."""
     suggestion = work.suggestion(row)
-    return {"id": row["id"], **work.inputs(row), "label": None, "suggestion": suggestion, "annotator": None}
+    return {"id": row["id"], **work.shown(row), "label": None, "suggestion": suggestion, "annotator": None}
 
 
 def _to_jsonl(work: Work, rows: list[Row], path: Path) -> list[Path]:

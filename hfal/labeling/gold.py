@@ -17,6 +17,7 @@ from hfal.config import Source
 from hfal.data import load_source
 from hfal.errors import HfalError
 from hfal.files import write_parquet
+from hfal.pictures import stored
 from hfal.pool import content_keys, encoded
 from hfal.report.view import RunView, task_of
 from hfal.tasks import Task
@@ -50,8 +51,8 @@ class Gold:
         Raises:
             HfalError: the file cannot be read, a label is missing or wrong.
         """
-        rows = load_source(Source(source=str(path)))
         task = self.task
+        rows = task.prepare(load_source(Source(source=str(path))))
         if task.label not in rows.column_names:
             raise HfalError(f"{path}: no column {task.label!r} with the labels that are right")
         labels = [task.decode(label) for label in encoded(rows, task, task.label, str(path))]
@@ -86,6 +87,6 @@ class Gold:
 def _table(rows: Dataset, task: Task, names: list[str], labels: list[Any]) -> pa.Table:
     columns = {"id": pa.array(names, pa.string()), "label": pa.array(labels, task.arrow_label)}
     for name in task.inputs:
-        columns[name] = pa.array(rows[name][:])
+        columns[name] = pa.array([stored(value) for value in rows[name]])
     _, first = np.unique(names, return_index=True)
     return pa.table(columns).take(np.sort(first))

@@ -13,8 +13,10 @@ from hfal.errors import HfalError
 from hfal.labeling.records import Record, RowError
 from hfal.labeling.words import entities, tags_from, text_and_bounds
 from hfal.labeling.work import Row, Work
+from hfal.pictures import is_picture
 
 ID, TEXT, LABEL = "hfal_id", "text", "label"
+KINDS = ("choices", "labels", "textarea")
 
 
 def config(work: Work) -> str:
@@ -27,7 +29,14 @@ def config(work: Work) -> str:
             f'  <Text name="{TEXT}" value="${TEXT}" granularity="word"/>\n</View>\n'
         )
     first = task.inputs[0]
-    texts = "".join(f"  <Text name={quoteattr(name)} value={quoteattr('$' + name)}/>\n" for name in task.inputs)
+    texts = "".join(
+        f"  <{_tag(work, name)} name={quoteattr(name)} value={quoteattr('$' + name)}/>\n" for name in task.inputs
+    )
+    if task.asks == "answer":
+        return (
+            f'<View>\n{texts}  <TextArea name="{LABEL}" toName={quoteattr(first)} maxSubmissions="1" '
+            'editable="true"/>\n</View>\n'
+        )
     how = "multiple" if task.multi_label else "single"
     choices = "".join(f"    <Choice value={quoteattr(name)}/>\n" for name in task.names)
     return (
@@ -44,7 +53,7 @@ def tasks(work: Work, rows: list[Row]) -> list[dict[str, Any]]:
         if work.task.per_word:
             data[TEXT] = text_and_bounds(work, row)[0]
         else:
-            data |= work.inputs(row)
+            data |= work.shown(row)
         task: dict[str, Any] = {"data": data}
         guess = work.suggestion(row)
         if guess is not None:
@@ -57,6 +66,9 @@ def tasks(work: Work, rows: list[Row]) -> list[dict[str, Any]]:
 
 
 def _result(work: Work, row: Row, label: Any) -> list[dict[str, Any]]:
+    if work.task.asks == "answer":
+        said = label if isinstance(label, list) else [label]
+        return [{"from_name": LABEL, "to_name": work.task.inputs[0], "type": "textarea", "value": {"text": said}}]
     if not work.task.per_word:
         chosen = label if work.task.multi_label else [label]
         first = work.task.inputs[0]
@@ -108,14 +120,27 @@ def _record(number: int, data: Mapping[str, Any], annotation: Mapping[str, Any],
     if not isinstance(results, list):
         return Record(number, fields, shown, problem=RowError("result", "is missing"))
     try:
-        values = [one["value"] for one in results if one.get("type") in ("choices", "labels")]
+        values = [one["value"] for one in results if one.get("type") in KINDS]
         if any("labels" in value for value in values):
             spans = [(value["start"], value["end"], value["labels"][0]) for value in values]
             return Record(number, fields, shown, spans=spans)
-        choices = [choice for value in values for choice in value["choices"]]
+        choices = [choice for value in values for choice in _said(value)]
         return Record(number, fields, shown, choices=choices)
     except (KeyError, TypeError, IndexError, AttributeError):
         return Record(number, fields, shown, problem=RowError("result", "holds neither choices nor labels"))
+
+
+def _said(value: Mapping[str, Any]) -> list[Any]:
+    """Choices, or what was typed."""
+    if "text" not in value:
+        return list(value["choices"])
+    return [value["text"]] if isinstance(value["text"], str) else list(value["text"])
+
+
+def _tag(work: Work, name: str) -> str:
+    """The tag that shows a column."""
+    row = next(iter(work.rows.values()), {})
+    return "Image" if is_picture(row.get(name)) else "Text"
 
 
 def _who(completed_by: Any) -> str | None:
@@ -136,7 +161,7 @@ def label_of(work: Work, row: Row, record: Record) -> Any:
         return _tags(work, row, found)
     if task.per_word or found:
         raise RowError("result", "holds choices, but the task has spans" if chosen else "holds spans, not choices")
-    if task.multi_label:
+    if task.multi_label or (task.asks == "answer" and chosen):
         return chosen
     if len(chosen) != 1:
         raise RowError("result", f"{len(chosen)} choices, but a row has one label")

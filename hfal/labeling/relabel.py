@@ -19,6 +19,7 @@ from hfal.files import write_text
 from hfal.functional.ragged import Ragged, offsets_of
 from hfal.labeling.work import Row
 from hfal.learners.base import outputs_of
+from hfal.pictures import shown
 from hfal.pool import with_labels
 from hfal.report.together import answers_of
 from hfal.report.view import RunView, open_run, task_of
@@ -73,7 +74,7 @@ def doubts(folder: str | Path) -> list[Doubt]:
     if len(rows) < 2:
         raise HfalError(f"{folder}: no finished round has labels that could be looked at again")
     encoded = [task.encode(label, f"row {row['id']}", row) for row, label in zip(rows, labels, strict=True)]
-    inputs = Dataset.from_dict({name: [row[name] for row in rows] for name in task.inputs})
+    inputs = task.prepare(Dataset.from_dict({name: [row[name] for row in rows] for name in task.inputs}))
     logits = _out_of_sample(run, task, inputs, encoded)
     guesses = [task.decode(one) for one in task.predict(logits)[0]]
     said = labels_of(answers)
@@ -95,7 +96,7 @@ def doubts(folder: str | Path) -> list[Doubt]:
 def write_doubts(path: Path, found: list[Doubt]) -> None:
     """Rows as JSON lines, as `hfal import` takes them back once their `label` is filled in."""
     lines = [
-        {"id": doubt.row["id"], **{name: doubt.row[name] for name in doubt.inputs}, "label": None}
+        {"id": doubt.row["id"], **{name: shown(doubt.row[name]) for name in doubt.inputs}, "label": None}
         | {"label_now": doubt.label, "model": doubt.model, "probability": round(doubt.probability, 4)}
         for doubt in found
     ]
@@ -157,6 +158,8 @@ def _given(task: Task, logits: Any, encoded: list[Any]) -> list[float]:
             for start, end, label in zip(ends[:-1], ends[1:], encoded, strict=True)
         ]
     targets = task.targets(encoded)
+    if targets.ndim == 2 and not task.multi_label:  # several right answers
+        return [float(p) for p in (torch.softmax(logits.float(), -1) * (targets > 0)).sum(-1)]
     if task.multi_label:
         yes = torch.sigmoid(logits.float())
         return [float(p) for p in torch.where(targets > 0, yes, 1 - yes).amin(-1)]

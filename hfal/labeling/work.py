@@ -12,6 +12,7 @@ from hfal.answers import Answer, Answers, Current, check_annotator, now
 from hfal.config import PeopleSection
 from hfal.errors import HfalError
 from hfal.people import waiting
+from hfal.pictures import shown
 from hfal.report.view import RunView, open_run, task_of
 from hfal.tasks import Task
 
@@ -48,6 +49,10 @@ class Work:
     def inputs(self, row: Row) -> Row:
         """What the model reads of a row."""
         return {name: row[name] for name in self.task.inputs}
+
+    def shown(self, row: Row) -> Row:
+        """The same as people see it elsewhere: pictures as data URIs."""
+        return {name: shown(value) for name, value in self.inputs(row).items()}
 
     def suggestion(self, row: Row) -> Any:
         """What the model says of a row, as names, where people may see it."""

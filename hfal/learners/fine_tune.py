@@ -23,10 +23,11 @@ from hfal.looks import both
 from hfal.models import POOLINGS, check_pooling, max_length_of, quiet
 from hfal.pool import content_keys
 from hfal.probe import Probe, WordProbe
-from hfal.reading import cache_for, classifier_for, plain_encoder, tokenizer_for
+from hfal.reading import cache_for, classifier_for, plain_encoder, tokenizer_for, visual_cache
 from hfal.sides import PairStore
 from hfal.signals import Needs, Signals
 from hfal.tasks.base import Task
+from hfal.tokens import TokenCache
 from hfal.training import Examples, TrainingConfig, Weights, autocast_for, train
 
 CHECKPOINTS = "checkpoints"
@@ -94,7 +95,10 @@ class FineTune:
         self._model, self._trained, self._checkpoints = self._fresh(), False, []
         self._sides: PairStore | None = None
         length = max_length_of(self._model, self.tokenizer, self.max_length)
-        self.tokens = cache_for(self.tokenizer, task, length)
+        if task.embedded == "picture":
+            self.tokens: TokenCache = visual_cache(self.name, self._model, self.tokenizer, task, length, cache)
+        else:
+            self.tokens = cache_for(self.tokenizer, task, length)
 
     def _fresh(self) -> PreTrainedModel:
         with own_randomness(derive_seed("head", self.seed)):  # the new head is the same in every round

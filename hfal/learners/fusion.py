@@ -33,7 +33,7 @@ from hfal.tasks.base import Task
 from hfal.tasks.vqa import VisualQuestionAnswering
 from hfal.tokens import TokenCache
 from hfal.training import TrainingConfig, train
-from hfal.visual import PictureFeatures, VisualExamples, sharpen_norms
+from hfal.visual import PictureFeatures, VisualExamples, image_statistics, sharpen_norms
 
 SMALL = {"embedding_size": 16, "hidden_sizes": [16, 32, 64], "depths": [1, 1, 1], "layer_type": "basic"}
 """The image encoder where none is named: a small ResNet without pretrained weights."""
@@ -276,18 +276,3 @@ class Fusion:
         """See `Learner.load`."""
         with quiet():
             self._use(FusionClassifier.from_pretrained(folder, use_safetensors=True).eval())
-
-
-def image_statistics(model: str) -> tuple[Sequence[float], Sequence[float]]:
-    """Mean and spread of the colours that an image encoder was trained with."""
-    from transformers import AutoImageProcessor
-
-    from hfal.models import locate
-
-    try:
-        with quiet():
-            processor = AutoImageProcessor.from_pretrained(locate(model), use_fast=False)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise HfalError(f"learner.image_model: {model!r} has no image processor: {reason}") from error
-    return tuple(processor.image_mean), tuple(processor.image_std)

@@ -17,15 +17,18 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from hfal.errors import HfalError
 from hfal.evaluation import Curve, area_under_curve, cost_of, cost_to_reach
 from hfal.files import write_file, write_text
+from hfal.pictures import shown
 from hfal.report.entities import colors_of, marked, mentions, tags_words
 from hfal.report.figures import Line, as_svg, draw_balance, draw_curves, saver, title_of
 from hfal.report.sentences import agreement_sentence, saving_line
 from hfal.report.together import agreement_of
-from hfal.report.view import RunView, open_run
+from hfal.report.view import RunView, open_run, task_of
 from hfal.rounds import Round
 
 PACKAGES = ("hfal", "torch", "transformers", "datasets", "accelerate", "numpy", "scikit-learn")
 MAX_BALANCE_CLASSES = 12
+PICTURE = 128
+"""Pixels of the longest side of a picture in the report."""
 
 
 def write_report(folders: Sequence[str | Path], output: str | Path | None = None) -> Path:
@@ -200,7 +203,18 @@ def _balance(run: RunView) -> str | None:
 def _asked(run: RunView) -> list[tuple[Round, list[dict[str, Any]]]]:
     """The rounds that asked rows, with the rows; words marked where words are tagged."""
     found = [(r, run.asked(r.number)) for r in run.rounds if r.asked]
-    return [(r, [marked(run, row) for row in rows]) for r, rows in found] if tags_words(run) else found
+    if tags_words(run):
+        return [(r, [marked(run, row) for row in rows]) for r, rows in found]
+    typed = task_of(run).asks == "answer"
+    return [(r, [_shown(row, typed) for row in rows]) for r, rows in found]
+
+
+def _shown(row: dict[str, Any], typed: bool) -> dict[str, Any]:
+    """A row with its pictures as data URIs, and whether the model was wrong: of several answers any is right."""
+    guess, label = row["predicted"], row["label"]
+    right = guess == label or (typed and bool(set(guess or ()) & set(label or ())))
+    cells = {key: shown(value, PICTURE) for key, value in row.items()}
+    return cells | {"wrong": guess is not None and label is not None and not right}
 
 
 def _stages(run: RunView) -> dict[str, float]:

@@ -55,6 +55,11 @@ class Task(Protocol):
         ...
 
     @property
+    def asks(self) -> str:
+        """How people answer: "one" label or "several", tags of "words", or a typed "answer"."""
+        ...
+
+    @property
     def main_metric(self) -> str:
         """What curves and stopping look at."""
         ...

@@ -54,6 +54,11 @@ class ClassifiedText:
         raise TypeError(f"{type(self).__name__} must say its inputs")
 
     @property
+    def asks(self) -> str:
+        """How people answer."""
+        return "several" if self.multi_label else "one"
+
+    @property
     def main_metric(self) -> str:
         """What curves and stopping look at."""
         return "macro_f1"

@@ -74,6 +74,7 @@ class TokenClassification:
     default_strategy: ClassVar[str] = "mnlp>kmeans(prefilter=10)"
     multi_label: ClassVar[bool] = False
     default_start: ClassVar[str] = "typiclust"
+    asks: ClassVar[str] = "words"
     per_word: ClassVar[bool] = True
     embedded: ClassVar[str] = "words"
     yields: ClassVar[frozenset[str]] = frozenset({"word"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -36,8 +37,8 @@ class VisualQuestionAnswering:
     repeats, counts `{"yes": 7, "no": 3}`, or `[{"answer": "yes", "count": 7}, …]`. An answer that n people gave
     scores `min(n / 3, 1)` (VQA accuracy; Antol et al. 2015).
 
-    *Encoded*, a label is a sorted list of the places of its answers, repeated by how often they count (at most 3
-    times). An answer that is not among the names stays as text: it is kept, but cannot be learned.
+    *Encoded*, a label is a sorted list of its answers, repeated by how often they count (at most 3 times). An answer
+    that is not among the names is kept, but cannot be learned.
 
     Args:
         image: column of pictures: `datasets.Image`, or paths.
@@ -62,6 +63,7 @@ class VisualQuestionAnswering:
     auto_model: ClassVar[str] = "AutoModelForVisualQuestionAnswering"
     default_strategy: ClassVar[str] = "margin>kmeans(prefilter=10)"
     default_start: ClassVar[str] = "random"
+    asks: ClassVar[str] = "answer"
     per_word: ClassVar[bool] = False
     embedded: ClassVar[str] = "picture"
     yields: ClassVar[frozenset[str]] = frozenset({"row", "latent"})
@@ -119,7 +121,8 @@ class VisualQuestionAnswering:
         feature = dataset.features[self.image]
         if isinstance(feature, Image) and not feature.decode:
             return dataset
-        if isinstance(feature, Image) or getattr(feature, "dtype", None) in ("string", "large_string"):
+        as_kept = isinstance(feature, dict) and feature.keys() == {"bytes", "path"}
+        if as_kept or isinstance(feature, Image) or getattr(feature, "dtype", None) in ("string", "large_string"):
             return dataset.cast_column(self.image, Image(decode=False))
         kind = getattr(feature, "dtype", None) or "structures"
         raise HfalError(f"column {self.image!r} must hold pictures or their paths, but it holds {kind}")
@@ -195,38 +198,40 @@ class VisualQuestionAnswering:
                 counts[" ".join(answer.split())] += int(times)
         return {answer: min(n, ENOUGH) if self.votes else 1 for answer, n in counts.items() if n}
 
-    def encode(self, label: Any, where: str, row: Mapping[str, Any] | None = None) -> list[Any]:
-        """Answers, or the place of one, -> places, and texts of answers that are not among the names."""
+    def encode(self, label: Any, where: str, row: Mapping[str, Any] | None = None) -> list[str]:
+        """Answers, or the place of one among the names -> answers."""
         if isinstance(label, (int, np.integer)):
-            return [index_of(label, self.names, f"answer {label!r} in {where}")]
+            return [self.names[index_of(label, self.names, f"answer {label!r} in {where}")]]
         counted = self._counted(label, where)
         if not counted:
             raise HfalError(f"{where} has no answer")
-        places = {name: at for at, name in enumerate(self.names)}
-        known = [places[a] for a, n in counted.items() if a in places for _ in range(n)]
-        return sorted(known) + sorted(a for a, n in counted.items() if a not in places for _ in range(n))
+        return sorted(answer for answer, times in counted.items() for _ in range(times))
 
     def decode(self, encoded: Any) -> list[str]:
-        """Places -> answers."""
-        return [one if isinstance(one, str) else self.names[one] for one in encoded]
+        """The same."""
+        return list(encoded)
 
     def present(self, row: Mapping[str, Any], encoded: Any) -> Any:
         """The answer."""
-        return self.decode(encoded)[0]
+        return encoded[0]
 
     def mentions(self, encoded: Any) -> list[str]:
         """The different answers."""
-        return sorted(set(self.decode(encoded)))
+        return sorted(set(encoded))
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.names)}
 
     def class_of(self, encoded: Any) -> int | None:
         """The place of the answer that counts most; None where none can be learned."""
-        times = Counter(one for one in encoded if not isinstance(one, str))
-        return max(times, key=lambda place: (times[place], -place)) if times else None
+        scores = self._scores(encoded)
+        return max(scores, key=lambda place: (scores[place], -place)) if scores else None
 
     def _scores(self, encoded: Any) -> dict[int, float]:
         """Place -> VQA accuracy of that answer."""
         enough = ENOUGH if self.votes else 1
-        times = Counter(one for one in encoded if not isinstance(one, str))
+        times = Counter(self._places[answer] for answer in encoded if answer in self._places)
         return {place: min(n / enough, 1.0) for place, n in times.items()}
 
     def targets(self, encoded: Sequence[Any]) -> Tensor:
@@ -250,7 +255,7 @@ class VisualQuestionAnswering:
     def predict(self, logits: Tensor) -> tuple[list[Any], NDArray[np.float32]]:
         """The likeliest answer and its probability."""
         best = torch.softmax(logits.float(), -1).max(-1)
-        return [[place] for place in best.indices.tolist()], best.values.numpy()
+        return [[self.names[place]] for place in best.indices.tolist()], best.values.numpy()
 
     @property
     def tallied(self) -> str:
@@ -259,9 +264,8 @@ class VisualQuestionAnswering:
 
     def tally(self, logits: Tensor, encoded: Sequence[Any]) -> NDArray[np.float64]:
         """The VQA accuracy of each row's answer, and of how many: one."""
-        guesses, _ = self.predict(logits)
-        scored = zip(guesses, encoded, strict=True)
-        return np.array([[self._scores(label).get(guess[0], 0.0), 1.0] for guess, label in scored])
+        scored = zip(logits.argmax(-1).tolist(), encoded, strict=True)
+        return np.array([[self._scores(label).get(guess, 0.0), 1.0] for guess, label in scored])
 
     def metrics(self, logits: Tensor, encoded: Sequence[Any]) -> dict[str, Any]:
         """`vqa_accuracy`, `exact_match` (the answer that counts most) and, of at most 100 answers, `per_class`."""

@@ -12,7 +12,7 @@ const NAME = "hfal-name", UNSENT = "hfal-unsent";
 const RETRY = 1000, LOOK = 2500;
 
 let who = null, kind = "one", classes = [], row = null, since = 0, busy = false, loop = 0;
-let picked = new Set(), flagged = false, spans = [], at = 0, anchor = null, dragging = false;
+let typed = "", picked = new Set(), flagged = false, spans = [], at = 0, anchor = null, dragging = false;
 // localStorage can be denied (a Space in a frame): the page then forgets names, not answers that were sent.
 const remember = (key, value) => { try { value === null ? localStorage.removeItem(key) : localStorage.setItem(key, value); } catch { /* denied */ } };
 const recall = (key) => { try { return localStorage.getItem(key); } catch { return null; } };
@@ -77,6 +77,7 @@ function alertName(text) {
 }
 
 function help() {
+  if (kind === "answer") return "Type the answer; enter sends it.";
   const keys = { one: "1–9 answer", several: "1–9 choose, enter sends", words: "← → move, shift selects, 1–9 mark, delete unmarks, enter sends" };
   return `Keys: ${keys[kind]} · s skip · f flag · backspace undoes the last answer`;
 }
@@ -86,6 +87,7 @@ function show(said) {
   if (said.error) return;
   row = said.row;
   picked = new Set();
+  typed = "";
   flagged = false;
   spans = [];
   at = 0;
@@ -95,6 +97,7 @@ function show(said) {
   const before = row.before !== undefined && row.before !== null ? row.before : row.suggestion;
   if (before !== null && before !== undefined) {
     if (kind === "words") spans = before.map((span) => [...span]);
+    else if (kind === "answer") typed = row.before !== undefined && row.before !== null ? before : "";
     else picked = new Set(kind === "several" ? before : [before]);
   }
   find(".labels").hidden = find(".actions").hidden = false;
@@ -103,6 +106,7 @@ function show(said) {
   draw();
   since = performance.now();
   find(".row").scrollTop = 0;
+  if (kind === "answer") { find("#hfal-answer").focus(); return; }
   find(".row").focus({ preventScroll: true }); // so that page down and the arrows scroll a long text
 }
 
@@ -134,6 +138,12 @@ function draw() {
   for (const button of element.querySelectorAll("[data-do]")) button.hidden = false;
   const place = find(".row");
   place.replaceChildren();
+  for (const [name, source] of row.pictures || []) {
+    const picture = make("img");
+    if (source.startsWith("data:image/")) picture.src = source;
+    picture.alt = source ? name : `${name} cannot be shown`;
+    place.append(picture);
+  }
   if (kind === "words") drawWords(place);
   else for (const [name, text] of row.texts) {
     const part = make("p", undefined);
@@ -145,11 +155,37 @@ function draw() {
   drawLabels();
   find("[data-do=flag]").setAttribute("aria-pressed", flagged);
   find("[data-do=enter]").hidden = kind === "one" && picked.size === 0;
+  for (const key of element.querySelectorAll(".actions kbd")) key.hidden = kind === "answer" && key.textContent !== "enter";
+}
+
+function drawAnswer(place) {
+  const field = make("input");
+  field.id = "hfal-answer";
+  field.type = "text";
+  field.maxLength = 500;
+  field.dir = "auto";
+  field.autocomplete = "off";
+  field.setAttribute("aria-label", "answer");
+  field.setAttribute("list", "hfal-answers");
+  field.value = typed;
+  field.addEventListener("input", () => { typed = field.value; });
+  field.addEventListener("keydown", (event) => { if (event.key === "Enter" && !event.isComposing && !event.repeat) { event.preventDefault(); enter(); } });
+  const known = make("datalist");
+  known.id = "hfal-answers";
+  for (const name of classes) { const option = make("option"); option.value = name; known.append(option); }
+  place.append(field, known);
+  if (row.suggestion === null) return;
+  const guess = make("button", row.suggestion, "guess");
+  guess.type = "button";
+  guess.dir = "auto";
+  guess.addEventListener("click", () => { typed = row.suggestion; enter(); });
+  place.append(guess);
 }
 
 function drawLabels() {
   const place = find(".labels");
   place.replaceChildren();
+  if (kind === "answer") { drawAnswer(place); return; }
   const guess = kind === "words" || row.suggestion === null ? [] : [].concat(row.suggestion);
   classes.forEach((name, index) => {
     const button = make("button", name, guess.includes(name) ? "guess" : "");
@@ -206,8 +242,8 @@ function unmark(low, high) {
 }
 
 function enter() {
-  if (kind === "one" && picked.size === 0) return;
-  const label = kind === "one" ? [...picked][0] : kind === "several" ? [...picked] : spans;
+  if (kind === "one" && picked.size === 0 || kind === "answer" && !typed.trim()) return;
+  const label = kind === "answer" ? typed.trim() : kind === "one" ? [...picked][0] : kind === "several" ? [...picked] : spans;
   give({ label });
 }
 
