@@ -4,7 +4,8 @@
 
 `plain` is easy-VQA; `wordings` the same, where "yes" and "no" are said in six ways each (made up by us:
 `hfal.demo.WORDINGS`), one of them for a row that is learned and any of them right for a row that is measured on;
-`daquar` real photos with several answers. Fusion: MiniLM, and a small ResNet that is trained from scratch in each round. Runs that
+`daquar` real photos with several answers. Fusion: MiniLM, and a small ResNet that is trained from scratch in each
+round. Runs that
 `--out` has already are not run again. Prints Markdown: VQA accuracy at some label counts, the mean height of the curve
 and its difference to random over the same seeds with a 95% t-interval, and how many times the labels random needs for
 the accuracy that the strategy ends with.

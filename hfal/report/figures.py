@@ -29,7 +29,16 @@ COLORS = (
     "#e64980",
 )
 RANDOM_COLOR = "#868e96"
-TITLES = {"macro_f1": "macro-F1", "micro_f1": "micro-F1", "f1": "F1"}
+TITLES = {
+    "macro_f1": "macro-F1",
+    "micro_f1": "micro-F1",
+    "f1": "F1",
+    "vqa_accuracy": "VQA accuracy",
+    "rouge_1": "ROUGE-1",
+    "rouge_2": "ROUGE-2",
+    "rouge_l": "ROUGE-L",
+    "chrf": "chrF",
+}
 
 
 def title_of(metric: str) -> str:

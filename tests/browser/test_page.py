@@ -18,6 +18,7 @@ from tests.browser.conftest import free_port
 from tests.labeling.conftest import made, rows_of, truth_of, waiting  # noqa: F401 - fixtures
 from tests.labeling.test_desk import label_all
 from tests.test_cli import hfal
+from tests.test_vqa_run import for_people
 
 pytestmark = pytest.mark.slow
 
@@ -356,3 +357,19 @@ def page_wait(seconds):
     import time
 
     time.sleep(seconds)
+
+
+def test_answers_about_pictures_are_typed(page_of, open_page, tmp_path, tiny_model):
+    folder = for_people(tmp_path, tiny_model)
+    page = open_page(page_of(folder))
+    picture = page.locator(".hfal .row img")
+    assert (picture.get_attribute("alt"), picture.evaluate("i => i.naturalWidth")) == ("image", 24)
+    options = page.evaluate("() => [...document.querySelectorAll('#hfal-answers option')].map((o) => o.value)")
+    assert options == ["blue", "green", "no", "red", "yes"]
+    page.keyboard.press("Enter")  # nothing typed: nothing sent
+    for text in ["yes", "safe fallback", "🙂 <b>no</b>"]:  # s and f are letters here, not keys
+        page.keyboard.type(text)
+        press(page, "Enter")
+    assert [answer["label"] for answer in answers_on_disk(folder)] == [["yes"], ["safe fallback"], ["🙂 <b>no</b>"]]
+    page.click("[data-do=undo]")
+    page.wait_for_function("() => document.querySelector('#hfal-answer').value === '🙂 <b>no</b>'")
