@@ -11,7 +11,14 @@ if TYPE_CHECKING:
     from hfal.oracles import Simulated
     from hfal.pool import Pool
     from hfal.rounds import Round
-    from hfal.tasks import Pairs, Relations, TextClassification, TokenClassification, VisualQuestionAnswering
+    from hfal.tasks import (
+        Generation,
+        Pairs,
+        Relations,
+        TextClassification,
+        TokenClassification,
+        VisualQuestionAnswering,
+    )
     from hfal.training import TrainingConfig
 
 __version__ = "0.1.0"
@@ -22,6 +29,7 @@ __all__ = [
     "Cost",
     "FineTune",
     "FrozenHead",
+    "Generation",
     "HfalError",
     "Pairs",
     "Pool",
@@ -42,6 +50,7 @@ _HOME = {
     "FrozenHead": "learners",
     "HfalError": "errors",
     "Pairs": "tasks",
+    "Generation": "tasks",
     "Pool": "pool",
     "Relations": "tasks",
     "Round": "rounds",

@@ -40,7 +40,7 @@ def selection_table(
     labels: list[Any] = [None] * size
     probabilities: list[Any] = [None] * size
     if predicted is not None:
-        encoded, values = task.predict(predicted.logits)
+        encoded, values = task.predict(predicted.outputs)
         labels, probabilities = [task.decode(label) for label in encoded], values.tolist()
     inputs = pool.inputs(selection.rows)
     columns = {

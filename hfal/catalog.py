@@ -12,7 +12,9 @@ TASKS = {
     frozenset({"row"}): "texts",
     frozenset({"word"}): "words",
     frozenset({"pair"}): "pairs",
-    frozenset({"latent"}): "pictures",
+    frozenset({"latent"}): "pictures, writing",
+    frozenset({"text"}): "writing",
+    frozenset({"text", "latent"}): "writing",
 }
 LOOKS = {
     "hidden_states": "1",
@@ -29,6 +31,8 @@ SIZES = {
     "surprisal": "[N, 128]",
     "similarity": "[N]",
     "mc_latent": "[K, N, H]",
+    "texts": "texts",
+    "sources": "texts",
 }
 OF_PARTS = ("its parts'",) * 4
 

@@ -50,6 +50,19 @@ def sum_over_processes(tensor: Tensor) -> Tensor:
     return cast(Tensor, reduce(tensor.to(current.device), "sum")).to("cpu")
 
 
+def gathered(found: dict[str, dict[int, Any]]) -> dict[str, dict[int, Any]]:
+    """What each process found of its own rows, put together on all of them."""
+    if state().num_processes == 1:
+        return found
+    from accelerate.utils import gather_object
+
+    whole: dict[str, dict[int, Any]] = {}
+    for part in gather_object([found]):
+        for name, by_row in part.items():
+            whole.setdefault(name, {}).update(by_row)
+    return whole
+
+
 def derive_seed(*parts: object) -> int:
     """A 63-bit seed that follows from the parts alone (numbers, names, rounds)."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()

@@ -12,10 +12,20 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from hfal.budget import Budget, Cost
 from hfal.config_errors import describe
 from hfal.errors import HfalError
-from hfal.learners import FineTune, FrozenHead, Fusion, Learner
+from hfal.learners import FineTune, FrozenHead, Fusion, Generate, Learner
 from hfal.learners.fusion import TRAINING as FUSION_TRAINING
+from hfal.learners.generate import EMBEDDER
+from hfal.learners.generate import TRAINING as GENERATE_TRAINING
 from hfal.strategies import parse
-from hfal.tasks import Pairs, Relations, Task, TextClassification, TokenClassification, VisualQuestionAnswering
+from hfal.tasks import (
+    Generation,
+    Pairs,
+    Relations,
+    Task,
+    TextClassification,
+    TokenClassification,
+    VisualQuestionAnswering,
+)
 from hfal.tasks.relations import MARKERS
 from hfal.tasks.vqa import MOST_ANSWERS
 from hfal.training import TrainingConfig
@@ -153,6 +163,18 @@ class VQATask(Section):
         return VisualQuestionAnswering(**self.model_dump(exclude={"type"}))
 
 
+class GenerationTask(Section):
+    """`Generation`."""
+
+    type: Literal["generation"]
+    source: str = "source"
+    target: str = "target"
+
+    def build(self) -> Task:
+        """The task."""
+        return Generation(self.source, self.target)
+
+
 class FineTuneSection(_ModelSection):
     """`FineTune`."""
 
@@ -230,6 +252,33 @@ class FusionSection(Section):
         """The learner."""
         settings = {name: getattr(self, name) for name in type(self).model_fields if name not in ("type", "training")}
         return Fusion(settings.pop("model"), self.training, **settings)
+
+
+class GenerateSection(Section):
+    """`Generate`."""
+
+    type: Literal["generate"]
+    model: str
+    prompt: str = "{source}"
+    max_source_length: int = Field(512, ge=8)
+    max_new_tokens: int = Field(64, ge=1)
+    num_beams: int = Field(1, ge=1)
+    lora: dict[str, Any] | None = None
+    embedder: str = EMBEDDER
+    pad_token: str | None = None
+    trust_remote_code: bool = False
+    training: TrainingConfig = Field(default_factory=lambda: GENERATE_TRAINING)
+
+    @field_validator("training", mode="before")
+    @classmethod
+    def _of_writers(cls, value: Any) -> Any:
+        """What is not said of the training is as models that write need it."""
+        return GENERATE_TRAINING.model_dump() | value if isinstance(value, dict) else value
+
+    def build(self) -> Learner:
+        """The learner."""
+        settings = {name: getattr(self, name) for name in type(self).model_fields if name not in ("type", "training")}
+        return Generate(settings.pop("model"), self.training, **settings)
 
 
 class PeopleSection(Section):
@@ -334,10 +383,10 @@ class RunConfig(Section):
     test: Source | None = None
     validation: Source | None = None
     transfer: Source | None = None
-    task: TextTask | TokenTask | PairsTask | RelationsTask | VQATask = Field(
+    task: TextTask | TokenTask | PairsTask | RelationsTask | VQATask | GenerationTask = Field(
         default_factory=lambda: TextTask(), discriminator="type"
     )
-    learner: FrozenHeadSection | FineTuneSection | FusionSection = Field(discriminator="type")
+    learner: FrozenHeadSection | FineTuneSection | FusionSection | GenerateSection = Field(discriminator="type")
     strategy: str | None = None
     start: Start = Field(default_factory=lambda: Start())
     oracle: Literal["simulated", "people"] = "simulated"

@@ -22,7 +22,7 @@ from hfal.alignment import WordTokens
 from hfal.compute import is_main, state, sum_over_processes
 from hfal.errors import HfalError
 from hfal.functional import Ragged
-from hfal.signals import LOOKS, SAMPLED, Needs, Reducer, Signals
+from hfal.signals import LOOKS, OF_TEXTS, SAMPLED, Needs, Reducer, Signals
 from hfal.tasks.base import Task
 from hfal.tokens import Tokens, offsets_of, taken
 
@@ -230,7 +230,8 @@ def as_signals(outputs: Outputs, task: Task) -> Signals:
     """Outputs of a pass as `Signals`, with row numbers 0 … N-1."""
     rows = len(next(iter(outputs.values()))) if outputs else 0
     fields: dict[str, Any] = {
-        name: outputs.get(name) for name in ("logits", "embeddings", "features", "boundary", "similarity", *LOOKS)
+        name: outputs.get(name)
+        for name in ("logits", "embeddings", "features", "boundary", "similarity", *LOOKS, *OF_TEXTS)
     }
     for name in SAMPLED:
         samples = outputs.get(name)

@@ -55,7 +55,7 @@ def figures(
     """
     rows, task = looked_at(pool), pool.task
     seen = outputs_of(learner, task, pool.inputs(rows))
-    predicted = dict(zip(pool.ids(rows), task.predict(seen.logits)[0], strict=True))
+    predicted = dict(zip(pool.ids(rows), task.predict(seen.outputs)[0], strict=True))
     before = ledger.predictions(number - 1)
     both = [name for name in predicted if name in before]
     ledger.write_predictions(number, list(predicted), list(predicted.values()))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 
 from hfal.demo import demo_model
 from hfal.errors import HfalError
@@ -43,14 +43,21 @@ def locate(model: str) -> str:
     return str(folder)
 
 
-def load_tokenizer(model: str, *, trust_remote_code: bool, pad_token: str | None, of_words: bool = False) -> Any:
-    """The tokenizer of a model, with a pad token; for word lists, one that takes a word as after a blank."""
+def load_tokenizer(
+    model: str, *, trust_remote_code: bool, pad_token: str | None, of_words: bool = False, pads_with_end: bool = False
+) -> Any:
+    """The tokenizer of a model, with a pad token; for word lists, one that takes a word as after a blank.
+
+    With `pads_with_end` the token that ends a text stands in for a pad token that is missing.
+    """
     options = {"add_prefix_space": True} if of_words else {}
     tokenizer = _load(AutoTokenizer, model, "tokenizer", trust_remote_code=trust_remote_code, **options)
     if pad_token is not None:
         if pad_token not in tokenizer.get_vocab():
             raise HfalError(f"learner.pad_token: {pad_token!r} is not in the vocabulary of {model}")
         tokenizer.pad_token = pad_token
+    if tokenizer.pad_token is None and pads_with_end:
+        tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token is None:
         known = tokenizer.eos_token or tokenizer.unk_token
         hint = f", for example pad_token: {known!r}" if known else ""
@@ -77,6 +84,16 @@ def load_classifier(model: str, task: Task, *, trust_remote_code: bool, pad_toke
     if loaded.config.pad_token_id is None:
         loaded.config.pad_token_id = pad_token_id
     return loaded
+
+
+def load_config_of(model: str, *, trust_remote_code: bool) -> Any:
+    """The configuration of a model."""
+    return _load(AutoConfig, model, "configuration", trust_remote_code=trust_remote_code)
+
+
+def load_writer(auto: Any, model: str, *, trust_remote_code: bool) -> PreTrainedModel:
+    """A model that writes texts, with the head it was saved with."""
+    return _load_model(auto, model, trust_remote_code=trust_remote_code)
 
 
 def label_config(task: Task) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def predict_file(folder: Path, source: str, output: Path | None, split: str = "t
     for start in range(0, len(rows), CHUNK):
         part = rows.select(range(start, min(start + CHUNK, len(rows))))
         seen = outputs_of(learner, task, part)
-        encoded, values = task.predict(seen.logits)
+        encoded, values = task.predict(seen.outputs)
         inputs = part.select_columns(list(task.inputs))
         predictions.extend(task.present(row, label) for row, label in zip(inputs, encoded, strict=True))
         probabilities.extend(values.tolist())

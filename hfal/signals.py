@@ -15,14 +15,27 @@ from hfal.functional import Legal, Ragged
 
 LOOKS = ("hidden_states", "word_boundary", "word_gradients", "surprisal")
 """Fields that need a pass of their own, some of them gradients too: to be asked of few rows, in a closer look."""
-FIELDS = ("logits", "embeddings", "features", "mc_logits", "mc_latent", "lengths", "boundary", "similarity", *LOOKS)
+OF_TEXTS = ("texts", "sources", "samples", "token_log_probs", "token_entropies")
+"""Fields of texts that are generated."""
+FIELDS = (
+    "logits",
+    "embeddings",
+    "features",
+    "mc_logits",
+    "mc_latent",
+    "lengths",
+    "boundary",
+    "similarity",
+    *LOOKS,
+    *OF_TEXTS,
+)
 OF_OUTPUTS = frozenset(
     {"logits", "features", "mc_logits", "boundary", "word_boundary", "word_gradients", "surprisal", "hidden_states"}
 )
 """Fields that have one entry for each output of the model, a row or a word; looks are of rows only."""
 SAMPLED = frozenset({"mc_logits", "mc_latent"})
 """Fields whose first dimension is the sample."""
-OF_KIND = {"similarity": "pair", "mc_latent": "latent"}
+OF_KIND = {"similarity": "pair", "mc_latent": "latent", **dict.fromkeys(OF_TEXTS, "text")}
 """Fields that only some tasks have, and what `Task.yields` calls them."""
 
 
@@ -39,6 +52,11 @@ class Signals:
         mc_latent: [K, N, H] a hidden representation in K dropout samples.
         lengths: [N] words.
         similarity: [N] cosine of the embeddings of a pair's texts, by the encoder as it was pretrained.
+        texts: N texts that the model writes.
+        sources: N texts that they are written for.
+        samples: N times K texts that it might have written.
+        token_log_probs: `Ragged` with values [T]: log-probability of each token of `texts`.
+        token_entropies: `Ragged` with values [T]: entropy of the distribution that each token is from.
         hidden_states: [N, L, D] the states of each layer, embeddings included, pooled over the tokens.
         boundary: [N] distance to the nearest boundary in the space of the last layer's input.
         word_boundary: [N] the same in the space of the word embeddings, through the whole model.
@@ -62,6 +80,11 @@ class Signals:
     word_boundary: Tensor | None = None
     word_gradients: Tensor | None = None
     surprisal: Tensor | None = None
+    texts: list[str] | None = None
+    sources: list[str] | None = None
+    samples: list[list[str]] | None = None
+    token_log_probs: Ragged | None = None
+    token_entropies: Ragged | None = None
     reduced: Mapping[str, Tensor] = field(default_factory=dict)
     multi_label: bool = False
     legal: Legal | None = None
@@ -69,22 +92,32 @@ class Signals:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def outputs(self) -> Any:
+        """What `Task.predict`, `tally` and `metrics` take: logits, or these signals where texts are written."""
+        return self if self.logits is None else self.logits
+
     def get(self, name: str) -> Tensor:
         """The field `name`, which the strategy must have asked for in its `Needs`, as one entry a row."""
-        value = self._field(name)
+        value: Tensor | Ragged = self._field(name)
         if isinstance(value, Ragged):
             raise ValueError(f"{name} are one a word here: read them with words({name!r})")
         return value
 
     def words(self, name: str = "logits") -> Ragged:
         """The field `name` where it has one entry a word."""
-        value = self._field(name)
+        value: Tensor | Ragged = self._field(name)
         if not isinstance(value, Ragged):
             raise ValueError(f"{name} are one a row here: read them with get({name!r})")
         return value
 
-    def _field(self, name: str) -> Tensor | Ragged:
-        value: Tensor | Ragged | None = getattr(self, name)
+    def listed(self, name: str) -> list[Any]:
+        """The field `name` where it is a list."""
+        found: list[Any] = self._field(name)
+        return found
+
+    def _field(self, name: str) -> Any:
+        value: Any = getattr(self, name)
         if value is None:
             raise ValueError(f"the pass yielded no {name}: name it in the strategy's Needs(pool={{...}})")
         return value
@@ -117,9 +150,13 @@ def as_decisions(logits: Tensor, multi_label: bool) -> Tensor:
 def _take(field: Any, indices: Tensor) -> Any:
     if field is None:
         return None
+    if isinstance(field, list):
+        return [field[at] for at in indices.tolist()]
     return field.take(indices) if isinstance(field, Ragged) else field[indices]
 
 
+SAMPLE_BY = ("sampling", "dropout", "beams")
+"""Where samples of texts come from; of two that are asked for in one pass, the later one."""
 MC_LAYERS = ("head", "all", "checkpoints")
 """Where samples of the model come from; of two that are asked for in one pass, the later one."""
 
@@ -139,6 +176,8 @@ class Needs:
         mc_samples: K samples of the model for `mc_logits`.
         mc_layers: where they come from: dropout in the "head" (the encoder runs once; Shelmanov et al. 2021) or in
             "all" layers (K passes), or "checkpoints" of one training (at most K passes; Chitta et al. 2019).
+        sample_by: how `samples` of texts, and `mc_latent` of them, come about: "sampling" from the model's
+            distribution, "dropout", or "beams".
         units: what has an output of the model where that is read: {"row"}, {"word"}, or neither matters. "row"
             where it is not said and logits, features or samples are read; and what else only some tasks have.
     """
@@ -150,6 +189,7 @@ class Needs:
     reduce: Mapping[str, Reducer] = field(default_factory=dict)
     mc_samples: int = 0
     mc_layers: str = "head"
+    sample_by: str = "sampling"
     units: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
@@ -163,6 +203,8 @@ class Needs:
             raise ValueError("samples need mc_samples of at least 1")
         if self.mc_layers not in MC_LAYERS:
             raise ValueError(f"mc_layers must be one of {', '.join(MC_LAYERS)}, got {self.mc_layers!r}")
+        if self.sample_by not in SAMPLE_BY:
+            raise ValueError(f"sample_by must be one of {', '.join(SAMPLE_BY)}, got {self.sample_by!r}")
         units = frozenset(self.units)
         if not units and self.every_field & OF_OUTPUTS:
             units = frozenset({"row"})
@@ -190,7 +232,7 @@ class Needs:
 
     def for_labeled(self) -> Needs:
         """The same, asked of the labelled rows."""
-        return Needs(pool=self.labeled, mc_samples=self.mc_samples, mc_layers=self.mc_layers, units=self.units)
+        return replace(self, pool=self.labeled, labeled=frozenset(), source=frozenset(), batch=frozenset(), reduce={})
 
     def __or__(self, other: Needs) -> Needs:
         """One pass that serves both."""
@@ -202,5 +244,6 @@ class Needs:
             reduce={**self.reduce, **other.reduce},
             mc_samples=max(self.mc_samples, other.mc_samples),
             mc_layers=max(self.mc_layers, other.mc_layers, key=MC_LAYERS.index),
+            sample_by=max(self.sample_by, other.sample_by, key=SAMPLE_BY.index),
             units=self.units | other.units,
         )

@@ -10,6 +10,7 @@ import contextlib
 import copy
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,12 +36,20 @@ from hfal.compute import (
 )
 from hfal.errors import HfalError
 from hfal.functional import Ragged
-from hfal.learners.base import FitReport
 from hfal.tasks.base import Task
 from hfal.tokens import Tokens
 
 Weights = dict[str, Tensor]
 """A model's weights by name."""
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """How training went: optimizer steps, mean loss of the last epoch, and whatever else is worth keeping."""
+
+    steps: int
+    loss: float
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 class TrainingConfig(BaseModel):

@@ -19,7 +19,7 @@ LAYERS = [
     {"alignment", "people", "asking"},
     {"inference", "models"},
     {"looks", "frozen", "probe", "embeddings", "sides", "marks", "fusion", "pixels"},
-    {"learners", "training", "aligning", "visual", "reading"},
+    {"learners", "training", "aligning", "visual", "reading", "generating"},
     {"evaluation"},
     {"measuring", "seeing"},
     {"loop"},

@@ -12,7 +12,6 @@ from rich.table import Table
 from hfal.cli.app import app, out, silence_libraries
 from hfal.cli.people import Run
 from hfal.errors import count
-from hfal.pictures import is_picture
 
 SHOWN = 90
 
@@ -49,7 +48,7 @@ def relabel(
 
 
 def _words(value: Any) -> str:
-    if is_picture(value):
+    if isinstance(value, dict):  # a picture
         return f"[{value['path'] or 'picture'}]"
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 

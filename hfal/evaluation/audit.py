@@ -41,9 +41,9 @@ def audited(pool: Pool, rows: Positions, seen: Signals) -> dict[str, Any]:
     if len(at) < ENOUGH:
         return found
     task = pool.task
-    tally = task.tally(seen.take(torch.from_numpy(at)).logits, pool.labels(rows[at]))
+    tally = task.tally(seen.take(torch.from_numpy(at)).outputs, pool.labels(rows[at]))
     if task.tallied == "accuracy" and not task.per_word:
-        sure = task.predict(seen.logits)[1].astype(float)
+        sure = task.predict(seen.outputs)[1].astype(float)
         estimate: Estimate | None = share_interval(tally[:, 0], sure[at], sure)
     else:
         estimate = ratio_interval(tally)

@@ -21,13 +21,14 @@ from hfal.functional.diversity import (
 )
 from hfal.functional.fisher import bait
 from hfal.functional.frank_wolfe import expected_log_likelihoods, frank_wolfe
+from hfal.functional.generations import bleu_variance, idds, semantic_entropy, sentence_bleu
 from hfal.functional.gradients import badge, boundary_distance, boundary_step, expected_gradient_length
 from hfal.functional.greedy import lazy_greedy
 from hfal.functional.joint import batchbald, epig
 from hfal.functional.latent import latent_entropy, latent_variance
 from hfal.functional.neighbours import contrast, mean_cosine
 from hfal.functional.ragged import Ragged, mean_words, reduce_words
-from hfal.functional.select import gumbel_top_k, top_k
+from hfal.functional.select import gumbel_top_k, next_best, top_k
 from hfal.functional.sequences import (
     mnlp,
     sequence_entropy,
@@ -55,6 +56,7 @@ __all__ = [
     "bald",
     "ball_radius",
     "batchbald",
+    "bleu_variance",
     "both_ends",
     "boundary_distance",
     "boundary_step",
@@ -70,6 +72,7 @@ __all__ = [
     "expected_log_likelihoods",
     "frank_wolfe",
     "gumbel_top_k",
+    "idds",
     "kcenter_blocks",
     "kcenter_greedy",
     "kcenter_outliers",
@@ -91,10 +94,13 @@ __all__ = [
     "merge_clusters",
     "mnlp",
     "n_best",
+    "next_best",
     "prob_cover",
     "rbf",
     "reduce_words",
     "round_robin",
+    "semantic_entropy",
+    "sentence_bleu",
     "sequence_entropy",
     "sketch_products",
     "token_bald",

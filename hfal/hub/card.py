@@ -21,6 +21,7 @@ CATEGORIES = {
     "token_classification": "token-classification",
     "pairs": "text-classification",
     "relations": "text-classification",
+    "generation": "text-generation",
     "visual_question_answering": "visual-question-answering",
 }
 CURVE = "curve.png"

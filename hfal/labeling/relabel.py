@@ -128,7 +128,7 @@ def _out_of_sample(run: RunView, task: Task, inputs: Dataset, encoded: list[Any]
             raise HfalError(f"{run.folder}: its model is not there any more: `hfal run` on it trains it again")
         logger.warning("the model has been trained on the labels that it is asked about: it will doubt few of them")
         learner.load(folder)
-        return outputs_of(learner, task, inputs).logits
+        return outputs_of(learner, task, inputs).outputs
     order = torch.randperm(len(inputs), generator=generator_for("relabel", config.seed)).numpy()
     parts, places = [], []
     for fold in range(FOLDS):

@@ -1,8 +1,10 @@
 """Learners: what is trained on the labels, and passes over the pool."""
 
-from hfal.learners.base import FitReport, Learner
+from hfal.learners.base import Learner
 from hfal.learners.fine_tune import FineTune
 from hfal.learners.frozen_head import FrozenHead
 from hfal.learners.fusion import Fusion
+from hfal.learners.generate import Generate
+from hfal.training import FitReport
 
-__all__ = ["FineTune", "FitReport", "FrozenHead", "Fusion", "Learner"]
+__all__ = ["FineTune", "FitReport", "FrozenHead", "Fusion", "Generate", "Learner"]

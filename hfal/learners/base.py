@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,15 +11,7 @@ from transformers import PreTrainedModel
 from hfal.pool import Pool
 from hfal.signals import Needs, Signals
 from hfal.tasks.base import Task
-
-
-@dataclass(frozen=True)
-class FitReport:
-    """How training went: optimizer steps, mean loss of the last epoch, and whatever else is worth keeping."""
-
-    steps: int
-    loss: float
-    details: dict[str, Any] = field(default_factory=dict)
+from hfal.training import FitReport
 
 
 class Learner(Protocol):
@@ -81,14 +72,14 @@ def fit(learner: Learner, pool: Pool, validation: Dataset | None) -> FitReport:
 
 def evaluate(learner: Learner, task: Task, rows: Dataset) -> dict[str, Any]:
     """The task's metrics on rows with encoded `labels`, from one pass."""
-    return task.metrics(outputs_of(learner, task, rows).logits, rows["labels"])
+    return task.metrics(outputs_of(learner, task, rows).outputs, rows["labels"])
 
 
 def outputs_of(learner: Learner, task: Task, rows: Dataset) -> Signals:
     """The model's logits of these rows, by row or by word as the task has it, from one pass."""
-    return learner.signals(rows, Needs(pool=frozenset({"logits"}), units=unit_of(task)))
+    return learner.signals(rows, Needs(pool=task.output_fields, units=unit_of(task)))
 
 
 def unit_of(task: Task) -> frozenset[str]:
     """What has an output of the model."""
-    return frozenset({"word" if task.per_word else "row"})
+    return task.yields & {"word", "row", "text"}

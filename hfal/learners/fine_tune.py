@@ -17,7 +17,7 @@ from hfal.compute import barrier, derive_seed, from_main, is_main, own_randomnes
 from hfal.errors import HfalError
 from hfal.files import write_file
 from hfal.inference import as_signals, reducer, run_pass, token_budget
-from hfal.learners.base import FitReport, evaluate
+from hfal.learners.base import evaluate
 from hfal.learners.looking import NOT_YET, UNTRAINED, look_budget, look_of
 from hfal.looks import both
 from hfal.models import POOLINGS, check_pooling, max_length_of, quiet
@@ -28,7 +28,7 @@ from hfal.sides import PairStore
 from hfal.signals import Needs, Signals
 from hfal.tasks.base import Task
 from hfal.tokens import TokenCache
-from hfal.training import Examples, TrainingConfig, Weights, autocast_for, train
+from hfal.training import Examples, FitReport, TrainingConfig, Weights, autocast_for, train
 
 CHECKPOINTS = "checkpoints"
 

@@ -23,7 +23,7 @@ from hfal.errors import HfalError, listing
 from hfal.frozen import FrozenHeadModel
 from hfal.functional import Ragged, boundary_distance
 from hfal.inference import Collected, Outputs, as_signals, reducer, run_pass, token_budget
-from hfal.learners.base import FitReport, evaluate, outputs_of
+from hfal.learners.base import evaluate, outputs_of
 from hfal.learners.fine_tune import FineTune
 from hfal.learners.heads import HeadFitter
 from hfal.learners.looking import NOT_YET, UNTRAINED, look_budget, look_of
@@ -35,7 +35,7 @@ from hfal.sides import PairStore
 from hfal.signals import Needs, Signals
 from hfal.tasks.base import Task
 from hfal.tokens import offsets_of
-from hfal.training import TrainingConfig
+from hfal.training import FitReport, TrainingConfig
 
 logger = logging.getLogger("hfal")
 

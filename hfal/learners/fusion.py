@@ -22,7 +22,7 @@ from hfal.frozen import FrozenHeadModel
 from hfal.functional import boundary_distance
 from hfal.fusion import FusionClassifier, FusionConfig, from_config
 from hfal.inference import Collected, Outputs, as_signals, reducer
-from hfal.learners.base import FitReport, evaluate
+from hfal.learners.base import evaluate
 from hfal.learners.looking import NOT_YET
 from hfal.models import label_config, load_encoder, load_tokenizer, max_length_of, quiet
 from hfal.pixels import PixelStore
@@ -32,7 +32,7 @@ from hfal.signals import Needs, Signals
 from hfal.tasks.base import Task
 from hfal.tasks.vqa import VisualQuestionAnswering
 from hfal.tokens import TokenCache
-from hfal.training import TrainingConfig, train
+from hfal.training import FitReport, TrainingConfig, train
 from hfal.visual import PictureFeatures, VisualExamples, image_statistics, sharpen_norms
 
 SMALL = {"embedding_size": 16, "hidden_sizes": [16, 32, 64], "depths": [1, 1, 1], "layer_type": "basic"}

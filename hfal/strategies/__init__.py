@@ -43,6 +43,16 @@ from hfal.strategies.coverage import (
     WeightedKMeans,
 )
 from hfal.strategies.diversity import Coreset, FarthestFirst, KMeans, TypiClust
+from hfal.strategies.generations import (
+    HADAS,
+    HUDS,
+    IDDS,
+    BleuVariance,
+    FacilityLocation,
+    MeanTokenEntropy,
+    NormalizedSequenceProbability,
+    SemanticEntropy,
+)
 from hfal.strategies.gradients import LCMD, Badge, Bait, ExpectedGradientLength
 from hfal.strategies.latent import LatentEntropy, LatentVariance
 from hfal.strategies.layers import ALPS, DeepFool, EGLWord, LearningLoss, MultiView
@@ -68,6 +78,9 @@ __all__ = [
     "ALPS",
     "CAL",
     "EPIG",
+    "HADAS",
+    "HUDS",
+    "IDDS",
     "LCMD",
     "MNLP",
     "SEALS",
@@ -79,6 +92,7 @@ __all__ = [
     "Bait",
     "Bald",
     "BatchBald",
+    "BleuVariance",
     "ByScore",
     "Chain",
     "ClassQuota",
@@ -95,6 +109,7 @@ __all__ = [
     "Entry",
     "ExpectedGradientLength",
     "Exploration",
+    "FacilityLocation",
     "FarthestFirst",
     "HighConfidenceMix",
     "InformationDensity",
@@ -107,12 +122,15 @@ __all__ = [
     "Margin",
     "MaxHerding",
     "MeanStd",
+    "MeanTokenEntropy",
     "MultiView",
+    "NormalizedSequenceProbability",
     "PowerBald",
     "ProbCover",
     "Random",
     "Scored",
     "Selection",
+    "SemanticEntropy",
     "SequenceEntropy",
     "SetCover",
     "SimilarPairs",

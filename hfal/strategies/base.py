@@ -281,6 +281,7 @@ READS = {
     "word": "a tag for each word",
     "pair": "the two texts of a pair",
     "latent": "samples in a hidden space",
+    "text": "texts that are written",
 }
 """What a strategy reads of the model, in words."""
 

@@ -1,10 +1,19 @@
 """Tasks: what a row, a label, a prediction and a score of quality mean."""
 
 from hfal.tasks.base import Task
+from hfal.tasks.generation import Generation
 from hfal.tasks.pairs import Pairs
 from hfal.tasks.relations import Relations
 from hfal.tasks.text import TextClassification
 from hfal.tasks.tokens import TokenClassification
 from hfal.tasks.vqa import VisualQuestionAnswering
 
-__all__ = ["Pairs", "Relations", "Task", "TextClassification", "TokenClassification", "VisualQuestionAnswering"]
+__all__ = [
+    "Generation",
+    "Pairs",
+    "Relations",
+    "Task",
+    "TextClassification",
+    "TokenClassification",
+    "VisualQuestionAnswering",
+]

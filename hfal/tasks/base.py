@@ -32,6 +32,7 @@ class Task(Protocol):
         embedded: what a frozen encoder embeds of a row: its "text", each of its "words", the two texts of a "pair".
         yields: what strategies can read of the model: a prediction for each "row" or "word"; for a "pair", how alike
             its texts are.
+        output_fields: the signals from which `predict`, `tally` and `metrics` tell (`Signals.outputs`).
         skips_empty: rows from which nothing can be learned are left out without being asked to.
     """
 
@@ -42,6 +43,7 @@ class Task(Protocol):
     per_word: ClassVar[bool]
     embedded: ClassVar[str]
     yields: ClassVar[frozenset[str]]
+    output_fields: ClassVar[frozenset[str]]
     skips_empty: ClassVar[bool]
 
     @property

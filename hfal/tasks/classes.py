@@ -37,6 +37,7 @@ class ClassifiedText:
     per_word: ClassVar[bool] = False
     embedded: ClassVar[str] = "text"
     yields: ClassVar[frozenset[str]] = frozenset({"row"})
+    output_fields: ClassVar[frozenset[str]] = frozenset({"logits"})
     skips_empty: ClassVar[bool] = False
     legal: ClassVar[Legal | None] = None
 

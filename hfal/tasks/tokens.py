@@ -77,6 +77,7 @@ class TokenClassification:
     asks: ClassVar[str] = "words"
     per_word: ClassVar[bool] = True
     embedded: ClassVar[str] = "words"
+    output_fields: ClassVar[frozenset[str]] = frozenset({"logits"})
     yields: ClassVar[frozenset[str]] = frozenset({"word"})
     skips_empty: ClassVar[bool] = True
     arrow_label: ClassVar[pa.DataType] = pa.list_(pa.string())

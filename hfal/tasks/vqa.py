@@ -67,6 +67,7 @@ class VisualQuestionAnswering:
     per_word: ClassVar[bool] = False
     embedded: ClassVar[str] = "picture"
     yields: ClassVar[frozenset[str]] = frozenset({"row", "latent"})
+    output_fields: ClassVar[frozenset[str]] = frozenset({"logits"})
     skips_empty: ClassVar[bool] = True
     multi_label: ClassVar[bool] = False
     legal: ClassVar[Legal | None] = None

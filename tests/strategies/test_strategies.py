@@ -13,7 +13,7 @@ from hfal.functional import Ragged
 from hfal.functional.ragged import offsets_of
 from hfal.inference import as_signals, reducer
 from hfal.neighbours import Neighbours
-from hfal.signals import Needs
+from hfal.signals import Needs, _take
 from hfal.strategies import Context, Scored, all_needs, entries, parse, register, resolve
 from hfal.strategies.base import _REGISTRY, Strategy
 from hfal.tasks import TextClassification, TokenClassification
@@ -38,6 +38,20 @@ ALL = [*OF_ROWS, *OF_WORDS, "mnlp>kmeans(prefilter=3)", "token_bald(form=disagre
 TAGS = TokenClassification(label_names=["O", "B-x", "I-x"], scheme="BIO")
 
 
+def of_texts(size, samples):
+    """What a made-up model writes."""
+    tokens = [at % 4 for at in range(size)]
+    offsets = offsets_of(torch.tensor(tokens, dtype=torch.int64))
+    return {
+        "mc_latent": torch.randn(size, samples, 4),
+        "texts": [f"a {at % 3} Text {at % 7}" for at in range(size)],
+        "sources": [f"a text {at % 5}" for at in range(size)],
+        "samples": [[f"w{(at * k) % 4} x" for k in range(3)] for at in range(size)],
+        "token_log_probs": Ragged(-torch.rand(sum(tokens)), offsets),
+        "token_entropies": Ragged(torch.rand(sum(tokens)), offsets),
+    }
+
+
 def outputs_for(strategy, size, offsets=None):
     """Random outputs of a made-up model, of rows or (with `offsets`) of words."""
 
@@ -53,6 +67,7 @@ def outputs_for(strategy, size, offsets=None):
         **{name: torch.rand(size) for name in ("boundary", "word_boundary", "word_gradients")},
         "surprisal": torch.rand(size, 6),
         "similarity": torch.rand(size),
+        **(of_texts(size, all_needs(strategy).mc_samples or 1) if {"text", "latent"} & strategy.needs.units else {}),
     }
 
 
@@ -66,17 +81,14 @@ def context_for(strategy, size=40, labelled=5, seed=0, multi_label=False, round=
     known = outputs_for(strategy, labelled, torch.arange(labelled + 1) if of_words else None)
     rows = np.arange(100, 100 + size)
     if order is not None:
-        outputs, lengths, rows = {k: v[order] for k, v in outputs.items()}, lengths[order], rows[order.numpy()]
+        outputs, lengths, rows = {k: _take(v, order) for k, v in outputs.items()}, lengths[order], rows[order.numpy()]
     generator = torch.Generator().manual_seed(seed)
     everything = np.concatenate((np.arange(labelled), rows))
     embedded = torch.cat((known["embeddings"], outputs["embeddings"])).numpy()
 
     def seen(indices, needs):
         needs = needs.of_model()
-        part = {
-            name: value.take(indices) if of_words and isinstance(value, Ragged) else value[indices]
-            for name, value in outputs.items()
-        }
+        part = {name: _take(value, indices) for name, value in outputs.items()}
         pool = as_signals(reducer(needs, task)(part), task)
         old = as_signals(reducer(needs.for_labeled(), task)(known), task)
         return Context(

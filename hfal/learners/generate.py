@@ -1,0 +1,323 @@
+"""Models that write texts, trained in each round: encoder-decoders and causal models, whole or by adapters."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
+
+from hfal.compute import derive_seed, gathered, is_main, own_randomness, state
+from hfal.embeddings import EmbeddingStore
+from hfal.errors import HfalError, count, listing
+from hfal.functional import Ragged
+from hfal.generating import Writer, WritingExamples, token_scores, write
+from hfal.inference import plan_batches, token_budget
+from hfal.learners.base import evaluate
+from hfal.learners.looking import NOT_YET
+from hfal.models import load_config_of, load_tokenizer, load_writer, max_length_of, quiet
+from hfal.pool import content_keys
+from hfal.reading import plain_encoder
+from hfal.sides import SIDE
+from hfal.signals import OF_TEXTS, Needs, Signals
+from hfal.tasks.base import Task
+from hfal.tasks.generation import Generation
+from hfal.tokens import TokenCache, Tokens
+from hfal.training import FitReport, TrainingConfig, train
+
+logger = logging.getLogger("hfal")
+
+KNOWN = frozenset({"embeddings", "lengths", "mc_latent", *OF_TEXTS})
+MOST_ROWS = 256
+EMBEDDER = "sentence-transformers/all-MiniLM-L6-v2"
+TRAINING = TrainingConfig(num_train_epochs=3, learning_rate=1e-4, min_steps=60)
+
+
+class Generate:
+    """Any model of `AutoModelForSeq2SeqLM` or `AutoModelForCausalLM`, trained anew on all labels in each round.
+
+    Args:
+        model: a Hub name or a folder.
+        config: how to train.
+        prompt: what stands around the source; "{source}" is the source. "summarize: {source}" for T5; for a causal
+            model something that asks for the text, as "{source}\\n\\nSubject:".
+        max_source_length: tokens of a source, prompt included; the model's own limit where it is lower.
+        max_new_tokens: tokens that are written at most.
+        num_beams: of the search for what is written; 1 takes the likeliest token each time.
+        lora: settings of peft's `LoraConfig`, as {r: 8, lora_alpha: 16}: only adapters are trained, and saved.
+        embedder: an encoder that embeds sources, and samples of texts.
+        pad_token: for tokenizers that have none; the end-of-sequence token where it is not given.
+        trust_remote_code: run code that comes with the model. Off, and only ever on by your own word.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        config: TrainingConfig | None = None,
+        *,
+        prompt: str = "{source}",
+        max_source_length: int = 512,
+        max_new_tokens: int = 64,
+        num_beams: int = 1,
+        lora: dict[str, Any] | None = None,
+        embedder: str = EMBEDDER,
+        pad_token: str | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        if prompt.count("{source}") != 1:
+            raise HfalError(f'learner.prompt must hold "{{source}}" once, got {prompt!r}')
+        self.name = model
+        self.config = config or TRAINING
+        self.prompt = prompt
+        self.max_source_length = max_source_length
+        self.max_new_tokens = max_new_tokens
+        self.num_beams = num_beams
+        self.lora = lora
+        self.embedder = embedder
+        self.pad_token = pad_token
+        self.trust_remote_code = trust_remote_code
+        self._model: PreTrainedModel | None = None
+        self._trained = False
+
+    def describe(self) -> dict[str, Any]:
+        """The learner as configuration."""
+        names = ("prompt", "max_source_length", "max_new_tokens", "num_beams", "lora", "embedder")
+        settings = {name: getattr(self, name) for name in names}
+        return {"type": "generate", "model": self.name, **settings, "training": self.config.model_dump()}
+
+    def bind(self, task: Task, seed: int, cache: Path | None = None) -> None:
+        """See `Learner.bind`."""
+        if not isinstance(task, Generation):
+            raise HfalError(f"learner.type generate writes texts: it does not do {task.name}")
+        self.task, self.seed, self.cache = task, seed, cache
+        found = load_config_of(self.name, trust_remote_code=self.trust_remote_code)
+        self._auto = AutoModelForSeq2SeqLM if found.is_encoder_decoder else AutoModelForCausalLM
+        self.tokenizer = load_tokenizer(
+            self.name, trust_remote_code=self.trust_remote_code, pad_token=self.pad_token, pads_with_end=True
+        )
+        self._model, self._trained = self._fresh(), False
+        limit = max_length_of(self._model, self.tokenizer, None)
+        decoder_only = not found.is_encoder_decoder
+        room = limit - self.max_new_tokens if decoder_only else limit
+        if room < 8:
+            raise HfalError(
+                f"learner.max_new_tokens of {self.max_new_tokens} leaves {room} tokens for the source: the model reads "
+                f"{limit}"
+            )
+        self.writer = Writer(
+            self.tokenizer, decoder_only, self.prompt, min(self.max_source_length, room), self.max_new_tokens
+        )
+        self._store: EmbeddingStore | None = None
+        self._told = False
+
+    @property
+    def store(self) -> EmbeddingStore:
+        """Sentence embeddings of sources and texts; loaded when a strategy asks for them."""
+        if self._store is None:
+            encoder = plain_encoder(self.embedder, trust_remote_code=self.trust_remote_code)
+            tokenizer = load_tokenizer(self.embedder, trust_remote_code=self.trust_remote_code, pad_token=None)
+            length = max_length_of(encoder.encoder, tokenizer, None)
+            self._store = EmbeddingStore(encoder, TokenCache(tokenizer, SIDE, length), SIDE, self.cache)
+        return self._store
+
+    def _fresh(self) -> PreTrainedModel:
+        with own_randomness(derive_seed("head", self.seed)):
+            model = load_writer(self._auto, self.name, trust_remote_code=self.trust_remote_code)
+            if model.config.pad_token_id is None:
+                model.config.pad_token_id = self.tokenizer.pad_token_id
+            return model if self.lora is None else _adapted(model, self.lora)
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The last model trained."""
+        if self._model is None or not self._trained:
+            raise HfalError("no model has been trained yet")
+        return self._model
+
+    def fit(self, train_rows: Dataset, validation: Dataset | None = None) -> FitReport:
+        """See `Learner.fit`."""
+        model, report = train(
+            self._fresh(),
+            self.task,
+            self._examples(train_rows),
+            self.config,
+            seed=derive_seed("train", self.seed, len(train_rows)),
+            validation=None if validation is None else self._examples(validation),
+            logs=None if self.cache is None else self.cache.parent / "logs",
+        )
+        self._model, self._trained = model, True
+        self._tell()
+        return report
+
+    def _examples(self, rows: Dataset) -> WritingExamples:
+        sources = self.writer.sources(rows[self.task.source])
+        return WritingExamples(sources, self.writer.targets([label[0] for label in rows["labels"]]), self.writer)
+
+    def _tell(self) -> None:
+        if self.writer.cut and not self._told:
+            self._told = True
+            logger.warning(
+                "%s longer than %d tokens: cut to that length", count(self.writer.cut, "source"), self.writer.room
+            )
+
+    def signals(self, rows: Dataset, needs: Needs) -> Signals:
+        """See `Learner.signals`. Rows go by length; sources are embedded once in a run."""
+        if self._model is None:
+            raise HfalError("the learner is not bound to a task yet: call bind(task, seed) first")
+        unknown = needs.every_field - KNOWN
+        if unknown:
+            raise HfalError(f"generate cannot give {listing(sorted(unknown))}")
+        if not self._trained and needs.every_field - {"embeddings", "sources"}:
+            raise HfalError(f"{NOT_YET}, idds or facility_location")
+        sources = list(rows[self.task.source])
+        kept: dict[str, Any] = {}
+        if "sources" in needs.every_field:
+            kept["sources"] = sources
+        if "embeddings" in needs.every_field:
+            kept["embeddings"] = self._embed(sources)
+        if needs.every_field & (set(OF_TEXTS) - {"sources"} | {"mc_latent"}):
+            kept |= self._written(rows, sources, needs, kept)
+        else:
+            seen = Signals(rows=np.arange(len(rows)), **kept)
+            kept["reduced"] = {name: reduce(seen) for name, reduce in needs.reduce.items()}
+        wanted = {name: kept[name] for name in needs.pool if name in kept}
+        return Signals(rows=np.arange(len(rows)), reduced=kept.get("reduced", {}), **wanted)
+
+    def _embed(self, texts: Sequence[str]) -> Tensor:
+        """[N, D]; an empty text has zeros."""
+        said = [text for text in texts if text.strip()]
+        found = torch.zeros(len(texts), self.store.dimensions)
+        if said:
+            rows = Dataset.from_dict({SIDE.text: said})
+            found[[at for at, text in enumerate(texts) if text.strip()]] = self.store.gather(self.store.slots(rows))
+        return found
+
+    def _written(self, rows: Dataset, sources: list[str], needs: Needs, known: dict[str, Any]) -> dict[str, Any]:
+        """What is written for the rows, batch by batch; what is only reduced does not stay."""
+        tokens, keys = self.writer.sources(sources), [bytes(key) for key in content_keys(rows, self.task)]
+        self._tell()
+        found: dict[str, dict[int, Any]] = {}
+        for batch, signals in self._batches(tokens, keys, needs, known):
+            for name in needs.pool & {*OF_TEXTS, "mc_latent"} - {"sources"}:
+                value = getattr(signals, name)
+                parts = value.transpose(0, 1) if isinstance(value, Tensor) else value
+                found.setdefault(name, {}).update({int(row): parts[at] for at, row in enumerate(batch)})
+            for name, reduce in needs.reduce.items():
+                found.setdefault(f"reduce:{name}", {}).update(dict(zip(batch.tolist(), reduce(signals), strict=True)))
+        return _in_order(gathered(found), len(sources))
+
+    def _batches(
+        self, tokens: Tokens, keys: list[bytes], needs: Needs, known: dict[str, Any]
+    ) -> Iterator[tuple[NDArray[np.int64], Signals]]:
+        """This process's batches, with what the model writes for them."""
+        assert self._model is not None
+        device, current = state().device, state()
+        model = self._model.to(device).eval()
+        each = needs.mc_samples if needs.every_field & {"samples", "mc_latent"} else 1
+        budget = max(1, token_budget(_width(model), device) // each)
+        batches = plan_batches(tokens.lengths + self.max_new_tokens, budget, MOST_ROWS)
+        mine = batches[current.process_index :: current.num_processes]
+        total = sum(len(batch) for batch in mine)
+        quiet_bar = None if is_main() else True
+        with tqdm(total=total, desc="writing", unit="row", leave=False, delay=1, disable=quiet_bar) as bar:
+            for batch in mine:
+                part, names = tokens.take(batch), [keys[row] for row in batch]
+                fields: dict[str, Any] = {
+                    name: value[torch.from_numpy(batch)] if isinstance(value, Tensor) else [value[at] for at in batch]
+                    for name, value in known.items()
+                }
+                yield batch, Signals(rows=batch, **fields, **self._fields(model, part, names, needs))
+                bar.update(len(batch))
+
+    def _fields(self, model: PreTrainedModel, part: Tokens, keys: list[bytes], needs: Needs) -> dict[str, Any]:
+        """What is asked for of one batch."""
+        device, fields = state().device, dict[str, Any]()
+        if needs.every_field & {"texts", "token_log_probs", "token_entropies"}:
+            best = [texts[0] for texts in write(model, part, self.writer, device, num_beams=self.num_beams)]
+            fields["texts"] = [self.writer.text(text) for text in best]
+            if needs.every_field & {"token_log_probs", "token_entropies"}:
+                log_p, entropy = token_scores(model, part, best, self.writer, device)
+                fields |= {"token_log_probs": log_p, "token_entropies": entropy}
+        if needs.every_field & {"samples", "mc_latent"}:
+            drawn = write(
+                model,
+                part,
+                self.writer,
+                device,
+                keys=keys,
+                samples=needs.mc_samples,
+                sample_by=needs.sample_by,
+                seed=derive_seed("mc", self.seed),
+            )
+            fields["samples"] = [[self.writer.text(text) for text in row] for row in drawn]
+            if "mc_latent" in needs.every_field:
+                flat = self._embed([text for row in fields["samples"] for text in row])
+                fields["mc_latent"] = flat.view(len(drawn), needs.mc_samples, -1).transpose(0, 1)
+        return fields
+
+    def evaluate(self, rows: Dataset) -> dict[str, Any]:
+        """See `Learner.evaluate`."""
+        return evaluate(self, self.task, rows)
+
+    def save(self, folder: Path) -> None:
+        """See `Learner.save`: the model, or the adapters as peft saves them."""
+        with quiet():
+            self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        if self.lora is not None:
+            self.model.config.save_pretrained(folder)
+
+    def load(self, folder: Path) -> None:
+        """See `Learner.load`."""
+        with quiet():
+            if self.lora is None:
+                model = self._auto.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+            else:
+                from peft import PeftModel
+
+                base = load_writer(self._auto, self.name, trust_remote_code=self.trust_remote_code)
+                model = PeftModel.from_pretrained(base, folder)
+        self._model, self._trained = model.eval(), True
+
+
+def _in_order(found: dict[str, dict[int, Any]], size: int) -> dict[str, Any]:
+    """Values by row -> fields in the order of the rows."""
+    fields: dict[str, Any] = {"reduced": {}}
+    for name, by_row in found.items():
+        values = [by_row[row] for row in range(size)]
+        if name.startswith("reduce:"):
+            fields["reduced"][name[7:]] = torch.tensor([float(value) for value in values])
+        elif name == "mc_latent":
+            fields[name] = torch.stack(values, 1)
+        elif name.startswith("token_"):
+            fields[name] = Ragged.of(values)
+        else:
+            fields[name] = values
+    return fields
+
+
+def _width(model: PreTrainedModel) -> int:
+    width: Any = getattr(model.config, "hidden_size", None) or getattr(model.config, "d_model", 512)
+    return int(width)
+
+
+def _adapted(model: PreTrainedModel, settings: dict[str, Any]) -> PreTrainedModel:
+    """The model with LoRA adapters (Hu et al. 2022), all else frozen."""
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise HfalError("learner.lora needs peft: pip install 'hfal[generation]'") from error
+    kind = "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
+    try:
+        adapted: PreTrainedModel = get_peft_model(model, LoraConfig(task_type=kind, **settings))
+    except (TypeError, ValueError) as error:
+        raise HfalError(f"learner.lora: {str(error).splitlines()[0]}") from error
+    return adapted
