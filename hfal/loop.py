@@ -32,6 +32,7 @@ from hfal.seeing import Seeing
 from hfal.signals import Needs
 from hfal.strategies import Context, Selection, Strategy, check_units, make, resolve
 from hfal.strategies.within import Limit, allowance, select_within
+from hfal.tasks.base import TYPED
 
 logger = logging.getLogger("hfal")
 
@@ -419,7 +420,7 @@ class ActiveLearner:
     def _missing_classes(self) -> list[str]:
         task = self.pool.task
         seen = {name for label in self.pool.labels(self.pool.labeled) for name in task.mentions(label)}
-        missing = [] if task.asks == "answer" else [name for name in task.classes if name not in seen]
+        missing = [] if task.asks in TYPED else [name for name in task.classes if name not in seen]
         if not missing:
             return []
         note = f"the seed set has no row of {listing(missing)}: the model cannot know it yet"

@@ -9,14 +9,13 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import datasets
 import numpy as np
 from datasets import Dataset
 from numpy.typing import NDArray
 
 from hfal.errors import HfalError, count, listing, nearest
 from hfal.tasks.base import Batch, Task
-from hfal.tasks.labels import check_columns
+from hfal.tasks.labels import check_columns, with_column
 
 logger = logging.getLogger("hfal")
 
@@ -76,14 +75,8 @@ def drop_empty(dataset: Dataset, task: Task, what: str = "pool") -> Dataset:
 
 
 def with_labels(rows: Dataset, labels: list[Any]) -> Dataset:
-    """The rows with an encoded `labels` column (datasets' own progress bar would only flicker here)."""
-    hidden = datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        return rows.add_column("labels", labels)
-    finally:
-        if not hidden:
-            datasets.enable_progress_bars()
+    """The rows with an encoded `labels` column."""
+    return with_column(rows, "labels", labels)
 
 
 def labelled(rows: Dataset, task: Task, what: str = "test") -> Dataset:

@@ -69,4 +69,5 @@ for number, strategy in enumerate(args.strategies):
 print(f"\n{'answers':>8}" + "".join(f"{name:>20}" for name in curves))
 for points in zip(*curves.values(), strict=False):
     print(f"{points[0][0]:8,}" + "".join(f"{accuracy:20.3f}" for _, accuracy in points))
-print(f"report: {write_report([args.output_dir, *(args.output_dir / name for name in args.strategies[1:])])}")
+folders = [args.output_dir, *(args.output_dir / name for name in args.strategies[1:])]
+print(f"report: {write_report(folders, args.output_dir)}")

@@ -12,7 +12,7 @@ LAYERS = [
     {"errors", "functional", "clock"},
     {"signals", "compute", "files", "pictures", "tables", "conll", "config_errors"},
     {"neighbours", "nets", "linear"},
-    {"strategies", "demo"},
+    {"strategies", "demo", "demo_writing"},
     {"tasks", "answers"},
     {"pool", "dropout", "agreement"},
     {"tokens", "oracles", "rounds", "budget", "auditing", "kept"},

@@ -18,6 +18,7 @@ from hfal.answers import Answers
 from hfal.errors import HfalError
 from hfal.kept import INDEX, KEPT
 from hfal.report.view import RunView, task_of
+from hfal.tasks.base import TYPED
 
 PROVENANCE = "hfal.json"
 MIRROR = "run"
@@ -38,7 +39,7 @@ def split_path(number: int, split: str) -> str:
 def label_feature(run: RunView) -> Any:
     """The feature of a label: a class, several, or a tag for each word."""
     task = task_of(run)
-    if task.asks == "answer":
+    if task.asks in TYPED:
         return _feature(task.arrow_label)
     names = ClassLabel(names=list(run.pool["label_names"]))
     return List(names) if task.per_word or task.multi_label else names

@@ -16,6 +16,7 @@ from hfal.labeling.words import entities, tags_from, text_and_bounds
 from hfal.labeling.work import Row, Work, asked_in, open_work
 from hfal.pictures import is_picture, shown
 from hfal.rounds import Ledger
+from hfal.tasks.base import TYPED
 
 LEASE = 600.0
 """Seconds for which a row that someone looks at is not shown to others."""
@@ -251,7 +252,7 @@ class Desk:
     def _shown(self, row: str, label: Any) -> Any:
         """A label as the page knows it: for words as spans."""
         if label is None or not self.work.task.per_word:
-            return " | ".join(label) if self.work.task.asks == "answer" and isinstance(label, list) else label
+            return " | ".join(label) if self.work.task.asks in TYPED and isinstance(label, list) else label
         return [list(span) for span in entities(self.work, label)]
 
     def _why(self, row: Row) -> str:

@@ -14,6 +14,7 @@ from hfal.labeling.records import Record, RowError
 from hfal.labeling.words import entities, tags_from, text_and_bounds
 from hfal.labeling.work import Row, Work
 from hfal.pictures import is_picture
+from hfal.tasks.base import TYPED
 
 ID, TEXT, LABEL = "hfal_id", "text", "label"
 KINDS = ("choices", "labels", "textarea")
@@ -32,7 +33,7 @@ def config(work: Work) -> str:
     texts = "".join(
         f"  <{_tag(work, name)} name={quoteattr(name)} value={quoteattr('$' + name)}/>\n" for name in task.inputs
     )
-    if task.asks == "answer":
+    if task.asks in TYPED:
         return (
             f'<View>\n{texts}  <TextArea name="{LABEL}" toName={quoteattr(first)} maxSubmissions="1" '
             'editable="true"/>\n</View>\n'
@@ -66,7 +67,7 @@ def tasks(work: Work, rows: list[Row]) -> list[dict[str, Any]]:
 
 
 def _result(work: Work, row: Row, label: Any) -> list[dict[str, Any]]:
-    if work.task.asks == "answer":
+    if work.task.asks in TYPED:
         said = label if isinstance(label, list) else [label]
         return [{"from_name": LABEL, "to_name": work.task.inputs[0], "type": "textarea", "value": {"text": said}}]
     if not work.task.per_word:
@@ -161,7 +162,7 @@ def label_of(work: Work, row: Row, record: Record) -> Any:
         return _tags(work, row, found)
     if task.per_word or found:
         raise RowError("result", "holds choices, but the task has spans" if chosen else "holds spans, not choices")
-    if task.multi_label or (task.asks == "answer" and chosen):
+    if task.multi_label or (task.asks in TYPED and chosen):
         return chosen
     if len(chosen) != 1:
         raise RowError("result", f"{len(chosen)} choices, but a row has one label")

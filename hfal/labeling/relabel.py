@@ -157,6 +157,8 @@ def _given(task: Task, logits: Any, encoded: list[Any]) -> list[float]:
             float(found[start:end][torch.arange(end - start), torch.tensor(label)].min()) if end > start else 1.0
             for start, end, label in zip(ends[:-1], ends[1:], encoded, strict=True)
         ]
+    if task.asks == "text":  # how near the model comes to it
+        return [float(near) for near in task.tally(logits, encoded)[:, 0]]
     targets = task.targets(encoded)
     if targets.ndim == 2 and not task.multi_label:  # several right answers
         return [float(p) for p in (torch.softmax(logits.float(), -1) * (targets > 0)).sum(-1)]

@@ -192,12 +192,18 @@ class Generate:
         return Signals(rows=np.arange(len(rows)), reduced=kept.get("reduced", {}), **wanted)
 
     def _embed(self, texts: Sequence[str]) -> Tensor:
-        """[N, D]; an empty text has zeros."""
-        said = [text for text in texts if text.strip()]
+        """[N, D] of sources, kept for the run."""
+        return self.store.gather(self.store.slots(Dataset.from_dict({SIDE.text: list(texts)})))
+
+    def _embed_now(self, texts: Sequence[str]) -> Tensor:
+        """[N, D] of texts that are only looked at; an empty one has zeros."""
+        said = sorted({text for text in texts if text.strip()})
         found = torch.zeros(len(texts), self.store.dimensions)
         if said:
-            rows = Dataset.from_dict({SIDE.text: said})
-            found[[at for at, text in enumerate(texts) if text.strip()]] = self.store.gather(self.store.slots(rows))
+            known = self.store.now(Dataset.from_dict({SIDE.text: said}))
+            place = {text: at for at, text in enumerate(said)}
+            full = [at for at, text in enumerate(texts) if text.strip()]
+            found[full] = known[[place[texts[at]] for at in full]]
         return found
 
     def _written(self, rows: Dataset, sources: list[str], needs: Needs, known: dict[str, Any]) -> dict[str, Any]:
@@ -259,7 +265,7 @@ class Generate:
             )
             fields["samples"] = [[self.writer.text(text) for text in row] for row in drawn]
             if "mc_latent" in needs.every_field:
-                flat = self._embed([text for row in fields["samples"] for text in row])
+                flat = self._embed_now([text for row in fields["samples"] for text in row])
                 fields["mc_latent"] = flat.view(len(drawn), needs.mc_samples, -1).transpose(0, 1)
         return fields
 

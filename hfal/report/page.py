@@ -24,6 +24,7 @@ from hfal.report.sentences import agreement_sentence, saving_line
 from hfal.report.together import agreement_of
 from hfal.report.view import RunView, open_run, task_of
 from hfal.rounds import Round
+from hfal.tasks.base import TYPED
 
 PACKAGES = ("hfal", "torch", "transformers", "datasets", "accelerate", "numpy", "scikit-learn")
 MAX_BALANCE_CLASSES = 12
@@ -205,7 +206,7 @@ def _asked(run: RunView) -> list[tuple[Round, list[dict[str, Any]]]]:
     found = [(r, run.asked(r.number)) for r in run.rounds if r.asked]
     if tags_words(run):
         return [(r, [marked(run, row) for row in rows]) for r, rows in found]
-    typed = task_of(run).asks == "answer"
+    typed = task_of(run).asks in TYPED
     return [(r, [_shown(row, typed) for row in rows]) for r, rows in found]
 
 

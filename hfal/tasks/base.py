@@ -14,6 +14,8 @@ from torch import Tensor
 from hfal.functional import Legal
 
 Batch = dict[str, list[Any]]
+TYPED = ("answer", "text")
+"""What `Task.asks` says where people type."""
 
 
 class Task(Protocol):
@@ -58,7 +60,7 @@ class Task(Protocol):
 
     @property
     def asks(self) -> str:
-        """How people answer: "one" label or "several", tags of "words", or a typed "answer"."""
+        """How people answer: "one" label or "several", tags of "words", a typed "answer" of a line, or a "text"."""
         ...
 
     @property

@@ -15,7 +15,9 @@ from torch import Tensor
 from hfal.errors import HfalError
 from hfal.functional import Legal
 from hfal.tasks.base import Batch
-from hfal.tasks.labels import check_columns
+from hfal.tasks.labels import check_columns, with_column
+
+TARGET_WORDS = "target_words"
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,12 @@ class Generation:
         return pa.string()
 
     def prepare(self, dataset: Dataset) -> Dataset:
-        """The same rows."""
-        return dataset
+        """The same rows, and how many words their targets have, for budgets in `target_words`."""
+        feature = dataset.features.get(self.target)
+        if getattr(feature, "dtype", None) not in ("string", "large_string") or TARGET_WORDS in dataset.column_names:
+            return dataset
+        words = [len((text or "").split()) for text in dataset[self.target]]
+        return with_column(dataset, TARGET_WORDS, words)
 
     def resolve(self, dataset: Dataset) -> Self:
         """Check the column of sources."""

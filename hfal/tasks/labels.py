@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import datasets
 import numpy as np
 from datasets import ClassLabel, Dataset
 
@@ -47,6 +48,17 @@ def check_columns(dataset: Dataset, columns: Sequence[str]) -> None:
         if column not in dataset.column_names:
             hint = nearest(column, dataset.column_names)
             raise HfalError(f"no column {column!r}{hint}; the data has: {listing(dataset.column_names)}")
+
+
+def with_column(rows: Dataset, name: str, values: list[Any]) -> Dataset:
+    """The rows with another column (datasets' own progress bar would only flicker here)."""
+    hidden = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        return rows.add_column(name, values)
+    finally:
+        if not hidden:
+            datasets.enable_progress_bars()
 
 
 def names_in(dataset: Dataset, column: str) -> tuple[str, ...]:

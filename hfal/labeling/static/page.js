@@ -17,6 +17,7 @@ let typed = "", picked = new Set(), flagged = false, spans = [], at = 0, anchor 
 const remember = (key, value) => { try { value === null ? localStorage.removeItem(key) : localStorage.setItem(key, value); } catch { /* denied */ } };
 const recall = (key) => { try { return localStorage.getItem(key); } catch { return null; } };
 const color = (name) => COLORS[classes.indexOf(name) % COLORS.length];
+const typing = () => kind === "answer" || kind === "text";
 const wait = (time) => new Promise((done) => setTimeout(done, time));
 
 function trouble(text) {
@@ -78,6 +79,7 @@ function alertName(text) {
 
 function help() {
   if (kind === "answer") return "Type the answer; enter sends it.";
+  if (kind === "text") return "Write the text; ctrl and enter send it.";
   const keys = { one: "1–9 answer", several: "1–9 choose, enter sends", words: "← → move, shift selects, 1–9 mark, delete unmarks, enter sends" };
   return `Keys: ${keys[kind]} · s skip · f flag · backspace undoes the last answer`;
 }
@@ -97,7 +99,7 @@ function show(said) {
   const before = row.before !== undefined && row.before !== null ? row.before : row.suggestion;
   if (before !== null && before !== undefined) {
     if (kind === "words") spans = before.map((span) => [...span]);
-    else if (kind === "answer") typed = row.before !== undefined && row.before !== null ? before : "";
+    else if (typing()) typed = row.before !== undefined && row.before !== null ? before : "";
     else picked = new Set(kind === "several" ? before : [before]);
   }
   find(".labels").hidden = find(".actions").hidden = false;
@@ -106,7 +108,7 @@ function show(said) {
   draw();
   since = performance.now();
   find(".row").scrollTop = 0;
-  if (kind === "answer") { find("#hfal-answer").focus(); return; }
+  if (typing()) { find("#hfal-answer").focus(); return; }
   find(".row").focus({ preventScroll: true }); // so that page down and the arrows scroll a long text
 }
 
@@ -155,21 +157,22 @@ function draw() {
   drawLabels();
   find("[data-do=flag]").setAttribute("aria-pressed", flagged);
   find("[data-do=enter]").hidden = kind === "one" && picked.size === 0;
-  for (const key of element.querySelectorAll(".actions kbd")) key.hidden = kind === "answer" && key.textContent !== "enter";
+  for (const key of element.querySelectorAll(".actions kbd")) key.hidden = kind === "text" || kind === "answer" && key.textContent !== "enter";
 }
 
 function drawAnswer(place) {
-  const field = make("input");
+  const field = make(kind === "text" ? "textarea" : "input");
   field.id = "hfal-answer";
-  field.type = "text";
-  field.maxLength = 500;
+  if (kind === "answer") field.type = "text";
+  else field.rows = 4;
+  field.maxLength = kind === "text" ? 20000 : 500;
   field.dir = "auto";
   field.autocomplete = "off";
   field.setAttribute("aria-label", "answer");
   field.setAttribute("list", "hfal-answers");
   field.value = typed;
   field.addEventListener("input", () => { typed = field.value; });
-  field.addEventListener("keydown", (event) => { if (event.key === "Enter" && !event.isComposing && !event.repeat) { event.preventDefault(); enter(); } });
+  field.addEventListener("keydown", (event) => { if (event.key === "Enter" && (kind === "answer" || event.ctrlKey || event.metaKey) && !event.isComposing && !event.repeat) { event.preventDefault(); enter(); } });
   const known = make("datalist");
   known.id = "hfal-answers";
   for (const name of classes) { const option = make("option"); option.value = name; known.append(option); }
@@ -178,14 +181,19 @@ function drawAnswer(place) {
   const guess = make("button", row.suggestion, "guess");
   guess.type = "button";
   guess.dir = "auto";
-  guess.addEventListener("click", () => { typed = row.suggestion; enter(); });
+  guess.addEventListener("click", () => {
+    typed = row.suggestion;
+    if (kind === "answer") { enter(); return; }
+    field.value = typed; // to be changed before it is sent
+    field.focus();
+  });
   place.append(guess);
 }
 
 function drawLabels() {
   const place = find(".labels");
   place.replaceChildren();
-  if (kind === "answer") { drawAnswer(place); return; }
+  if (typing()) { drawAnswer(place); return; }
   const guess = kind === "words" || row.suggestion === null ? [] : [].concat(row.suggestion);
   classes.forEach((name, index) => {
     const button = make("button", name, guess.includes(name) ? "guess" : "");
@@ -242,8 +250,8 @@ function unmark(low, high) {
 }
 
 function enter() {
-  if (kind === "one" && picked.size === 0 || kind === "answer" && !typed.trim()) return;
-  const label = kind === "answer" ? typed.trim() : kind === "one" ? [...picked][0] : kind === "several" ? [...picked] : spans;
+  if (kind === "one" && picked.size === 0 || typing() && !typed.trim()) return;
+  const label = typing() ? typed.trim() : kind === "one" ? [...picked][0] : kind === "several" ? [...picked] : spans;
   give({ label });
 }
 
