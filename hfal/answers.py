@@ -31,10 +31,11 @@ class Answer:
         label: its name or names; None where the row was skipped or the answer withdrawn.
         seconds: how long it took, where that is known.
         time: when, ISO 8601 in UTC.
-        source: where it was given: page, file, hub.
+        source: where it was given: page, file, hub, model.
         skipped: the person could not tell.
         flagged: the person wants someone to look at the row again.
         withdrawn: an earlier answer of this person to this row no longer holds.
+        price: what the answer cost, where a model gave it.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Answer:
     skipped: bool = False
     flagged: bool = False
     withdrawn: bool = False
+    price: float | None = None
 
 
 Current = dict[str, dict[str, Answer]]
@@ -164,7 +166,7 @@ class Answers:
 
 def _line(answer: Answer) -> str:
     """One line of JSON, in ASCII: no text can break it."""
-    return json.dumps(asdict(answer)) + "\n"
+    return json.dumps({k: v for k, v in asdict(answer).items() if k != "price" or v is not None}) + "\n"
 
 
 def _content(answer: Answer) -> str:

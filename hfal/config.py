@@ -298,6 +298,39 @@ class PeopleSection(Section):
     ahead: bool = False
 
 
+class Prices(Section):
+    """What a model's tokens cost, per million."""
+
+    input: float = Field(0.0, ge=0)
+    output: float = Field(0.0, ge=0)
+
+
+class AnnotatorSection(Section):
+    """A model that labels, with `oracle: model`.
+
+    Attributes:
+        model: its name at the endpoint; without one a Hub name or a folder.
+        endpoint: of an OpenAI-compatible server, up to and with /v1.
+        api_key_env: the variable that holds the key. The key itself never stands in a config.
+        prompt: a template with the task's input columns, {inputs} for all of them, and {labels}.
+        system: said before each prompt.
+        max_new_tokens: of an answer.
+        price: per million tokens, to tell what the labels cost.
+        check: share of the rows that people label in its place, to tell how far it can be trusted.
+        trust_remote_code: run code that comes with a local model.
+    """
+
+    model: str
+    endpoint: str | None = Field(None, pattern="^https?://")
+    api_key_env: str = Field("OPENAI_API_KEY", pattern="^[A-Za-z_][A-Za-z0-9_]*$")
+    prompt: str | None = None
+    system: str | None = None
+    max_new_tokens: int = Field(64, ge=1)
+    price: Prices = Field(default_factory=lambda: Prices())
+    check: float = Field(0.1, ge=0, le=1)
+    trust_remote_code: bool = False
+
+
 class Stop(Section):
     """When `hfal status` advises to stop; a run never stops by itself.
 
@@ -363,8 +396,10 @@ class RunConfig(Section):
         learner: what is trained.
         strategy: a spec string (`hfal strategies`); the task's default where it is not given.
         start: the seed set.
-        oracle: who labels: "simulated" reads the label column, "people" waits for them.
+        oracle: who labels: "simulated" reads the label column, "people" waits for them, "model" asks a model and
+            people for a share.
         people: how they label.
+        annotator: the model that labels.
         audit: share of each batch that is drawn by chance to tell how good the model is; 0.1 with people.
         stop: when to advise to stop.
         baseline: "random" runs the same budget by chance beside it, into `baseline/`; null does not.
@@ -389,8 +424,9 @@ class RunConfig(Section):
     learner: FrozenHeadSection | FineTuneSection | FusionSection | GenerateSection = Field(discriminator="type")
     strategy: str | None = None
     start: Start = Field(default_factory=lambda: Start())
-    oracle: Literal["simulated", "people"] = "simulated"
+    oracle: Literal["simulated", "people", "model"] = "simulated"
     people: PeopleSection | None = None
+    annotator: AnnotatorSection | None = None
     audit: float | None = Field(None, ge=0, le=0.5)
     stop: Stop = Field(default_factory=lambda: Stop())
     baseline: Literal["random"] | None = "random"
@@ -418,11 +454,18 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _people_are_asked_once(self) -> Self:
-        if self.people is not None and self.oracle != "people":
+        if self.people is not None and not self.waits:
             raise ValueError("people says how people label: add oracle: people")
-        if self.oracle == "people" and self.repeats > 1:
-            raise ValueError("repeats: people label a run once; repeats need oracle: simulated")
+        if self.waits and self.repeats > 1:
+            raise ValueError("repeats: people label a run once, and so does a model; repeats need oracle: simulated")
+        if (self.annotator is not None) != (self.oracle == "model"):
+            raise ValueError("oracle: model and annotator: {model: …} belong together")
         return self
+
+    @property
+    def waits(self) -> bool:
+        """Whether rounds wait for labels, of people or of a model."""
+        return self.oracle in ("people", "model")
 
     @property
     def chooser(self) -> str:

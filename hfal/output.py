@@ -8,7 +8,10 @@ from pathlib import Path
 
 from rich.markup import escape
 from rich.table import Table
+from scipy.stats import binomtest
 
+from hfal.agreement import alike
+from hfal.assisted import checked, spent_on_model
 from hfal.budget import Budget, in_words
 from hfal.errors import count
 from hfal.evaluation import Curve, cost_of, cost_to_reach, mean_curve
@@ -19,7 +22,7 @@ from hfal.report.figures import title_of
 from hfal.report.page import mean_at
 from hfal.report.sentences import agreement_sentence, audit_line, saving_line
 from hfal.report.together import agreement_of
-from hfal.report.view import RunView
+from hfal.report.view import RunView, task_of
 from hfal.rounds import Round
 from hfal.running import Outcome, Part
 
@@ -83,6 +86,20 @@ def saved_on_test(outcome: Outcome) -> str | None:
     if needed is None:
         return f"{ends}does not get there."
     return f"{ends}is there with {in_words(needed, unit).split()[0]}: {in_words(last - needed, unit)} saved."
+
+
+def _model_lines(run: RunView) -> Iterator[str]:
+    """What the model that labels has done, what it cost, and how often people say the same."""
+    numbers = run.ledger.chosen()
+    rows, price = spent_on_model(run.folder, numbers)
+    cost = f", for {price:.4f}" if price else ""
+    yield f"model     {escape(str(run.config['annotator']['model']))}: {count(rows, 'answer')}{cost}"
+    pairs = checked(run.folder, numbers)
+    same = [alike(task_of(run), ours.label, one.label) == 1 for ours, people in pairs for one in people if ours.label]
+    if same:
+        ends = binomtest(sum(same), len(same)).proportion_ci(method="wilson")
+        told = f"{sum(same) / len(same):.0%} of {count(len(same), 'row')} (95%: {ends.low:.0%} to {ends.high:.0%})"
+        yield f"checked   people say the same as the model in {told}"
 
 
 def _people_lines(work: Work) -> Iterator[str]:
@@ -158,10 +175,12 @@ def status_lines(run: RunView) -> Iterator[str]:
         yield f"advice    you may stop: {reason}"
     if run.rounds and (saving := saving_line(run.rounds[-1].saving, run.budget.unit)):
         yield f"saving    {saving}"
-    if run.config.get("oracle") == "people":
+    if run.settings.waits:
         yield from quality_lines(run)
+    if run.settings.annotator is not None:
+        yield from _model_lines(run)
     waiting = run.ledger.selection(len(run.rounds))
-    if waiting is not None and run.config.get("oracle") == "people":
+    if waiting is not None and run.settings.waits:
         yield from _people_lines(open_work(run.folder))
         return
     if waiting is not None:

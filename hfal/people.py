@@ -48,6 +48,10 @@ class People:
         """People take their time: their labels come by `collect`."""
         raise HfalError("labels of people are collected from a run folder: give output_dir")
 
+    def _answers(self, ledger: Ledger, number: int) -> list[Current]:
+        """What was said in each round up to this one."""
+        return [Answers(ledger.path(earlier)).current() for earlier in range(number + 1)]
+
     def collect(self, pool: Pool, ledger: Ledger, number: int, chosen: pa.Table) -> pa.Table | None:
         """The labels of a round, one a row; None while answers are missing.
 
@@ -59,7 +63,7 @@ class People:
         """
         if ledger.folder is None:
             raise HfalError("labels of people need a run folder: give output_dir")
-        answers = [Answers(ledger.path(earlier)).current() for earlier in range(number + 1)]
+        answers = self._answers(ledger, number)
         asked = chosen["id"].to_pylist()
         done = [row for row in asked if len(answers[number].get(row, {})) >= self.overlap]
         if self.accept_partial:

@@ -9,9 +9,11 @@ from typing import Any
 
 from datasets import Dataset
 
+from hfal.annotators import Annotator, Endpoint, LocalModel, TextModel
+from hfal.assisted import Assisted
 from hfal.budget import Budget
 from hfal.compute import barrier, derive_seed, from_main, is_main
-from hfal.config import PeopleSection, RunConfig
+from hfal.config import AnnotatorSection, PeopleSection, RunConfig
 from hfal.data import build_data, load_labelled
 from hfal.errors import HfalError
 from hfal.files import write_folder, write_json
@@ -24,6 +26,7 @@ from hfal.pool import Pool
 from hfal.report import write_report
 from hfal.report.view import BASELINE, REPEATS
 from hfal.rounds import Round
+from hfal.tasks import Task
 
 Tell = Callable[["Part", Round], None]
 Wait = Callable[[int], None]
@@ -108,7 +111,23 @@ def _oracle(config: RunConfig, pool: Pool, accept_partial: bool) -> Oracle:
             raise HfalError("--accept-partial is for rounds that people label: this config has oracle: simulated")
         return Simulated(pool.task.label)
     people = config.people or PeopleSection()
-    return People(overlap=people.overlap, resolve=people.resolve, accept_partial=accept_partial, ahead=people.ahead)
+    if config.annotator is None:
+        return People(overlap=people.overlap, resolve=people.resolve, accept_partial=accept_partial, ahead=people.ahead)
+    if people.overlap > 1 or people.ahead:
+        raise HfalError("people.overlap and people.ahead do not go with oracle: model, which labels each row once")
+    annotator = _annotator(config.annotator, pool.task)
+    return Assisted(annotator, config.annotator.check, resolve=people.resolve, accept_partial=accept_partial)
+
+
+def _annotator(asked: AnnotatorSection, task: Task) -> Annotator:
+    """The model that a config names."""
+    options: dict[str, Any] = {"system": asked.system, "max_new_tokens": asked.max_new_tokens}
+    if asked.endpoint is None:
+        model: TextModel = LocalModel(asked.model, trust_remote_code=asked.trust_remote_code, **options)
+    else:
+        prices = {name: price for name, price in asked.price.model_dump().items() if price}
+        model = Endpoint(asked.endpoint, asked.model, asked.api_key_env, prices=prices, **options)
+    return Annotator(model, task, asked.prompt)
 
 
 def _active(

@@ -25,6 +25,7 @@ LAYERS = [
     {"loop"},
     {"config"},
     {"data", "report"},
+    {"annotators", "assisted"},
     {"running"},
     {"labeling"},
     {"hub"},

@@ -96,7 +96,7 @@ def open_work(folder: str | Path, number: int | None = None) -> Work:
     """
     run = open_run(folder)
     config = run.settings
-    if config.oracle != "people":
+    if not config.waits:
         raise HfalError(f"{folder}: nobody is asked in this run: its labels are simulated (oracle: people asks)")
     at = len(run.rounds) if number is None else number
     selection = run.ledger.selection(at)
