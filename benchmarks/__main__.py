@@ -8,9 +8,15 @@ from __future__ import annotations
 import argparse
 import logging
 
-from benchmarks import passes, selection, strategies, words
+from benchmarks import passes, selection, strategies, visual, words
 
-BENCHMARKS = {**selection.BENCHMARKS, **strategies.BENCHMARKS, **passes.BENCHMARKS, **words.BENCHMARKS}
+BENCHMARKS = {
+    **selection.BENCHMARKS,
+    **strategies.BENCHMARKS,
+    **passes.BENCHMARKS,
+    **words.BENCHMARKS,
+    **visual.BENCHMARKS,
+}
 
 
 def main() -> None:

@@ -7,34 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from hfal.budget import Budget, Cost
 from hfal.config_errors import describe
+from hfal.config_learners import LearnerSection
+from hfal.config_tasks import Section, TaskSection, TextTask
 from hfal.errors import HfalError
-from hfal.learners import FineTune, FrozenHead, Fusion, Generate, Learner
-from hfal.learners.fusion import TRAINING as FUSION_TRAINING
-from hfal.learners.generate import EMBEDDER
-from hfal.learners.generate import TRAINING as GENERATE_TRAINING
 from hfal.strategies import parse
-from hfal.tasks import (
-    Generation,
-    Pairs,
-    Relations,
-    Task,
-    TextClassification,
-    TokenClassification,
-    VisualQuestionAnswering,
-)
-from hfal.tasks.relations import MARKERS
-from hfal.tasks.vqa import MOST_ANSWERS
-from hfal.training import TrainingConfig
-
-
-class Section(BaseModel):
-    """A part of the config: unknown keys are errors, types are not guessed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Source(Section):
@@ -74,211 +54,6 @@ class PoolSource(Source):
 
     id_column: str | None = None
     seed_labels: str | None = None
-
-
-class TextTask(Section):
-    """`TextClassification`."""
-
-    type: Literal["text_classification"] = "text_classification"
-    text: str = "text"
-    label: str = "label"
-    label_names: list[str] | None = None
-    multi_label: bool = False
-
-    def build(self) -> Task:
-        """The task."""
-        return TextClassification(self.text, self.label, self.label_names, self.multi_label)
-
-
-class _ModelSection(Section):
-    model: str
-    pooling: Literal["mean", "cls", "entities"] = "mean"
-    max_length: int | None = Field(None, ge=8)
-    pad_token: str | None = None
-    trust_remote_code: bool = False
-
-
-class TokenTask(Section):
-    """`TokenClassification`."""
-
-    type: Literal["token_classification"]
-    tokens: str = "tokens"
-    tags: str = "ner_tags"
-    scheme: Literal["auto", "BIO", "IOB1", "IOBES", "BILOU", "none"] = "auto"
-    label_names: list[str] | None = None
-    text: str | None = None
-    entities: str = "entities"
-    illegal: Literal["refuse", "repair"] = "refuse"
-    constrained: bool = True
-
-    def build(self) -> Task:
-        """The task."""
-        return TokenClassification(**self.model_dump(exclude={"type"}))
-
-
-class PairsTask(Section):
-    """`Pairs`."""
-
-    type: Literal["pairs"]
-    left: str = "left"
-    right: str = "right"
-    label: str = "label"
-    label_names: list[str] | None = None
-    positive: str | None = None
-
-    def build(self) -> Task:
-        """The task."""
-        return Pairs(**self.model_dump(exclude={"type"}))
-
-
-class RelationsTask(Section):
-    """`Relations`."""
-
-    type: Literal["relations"]
-    text: str = "text"
-    label: str = "label"
-    label_names: list[str] | None = None
-    markers: list[str] = Field(default_factory=lambda: list(MARKERS), min_length=4, max_length=4)
-    none: str | None = None
-
-    def build(self) -> Task:
-        """The task."""
-        return Relations(**self.model_dump(exclude={"type"}))
-
-
-class VQATask(Section):
-    """`VisualQuestionAnswering`."""
-
-    type: Literal["visual_question_answering"]
-    image: str = "image"
-    question: str = "question"
-    answers: str = "answers"
-    label_names: list[str] | None = None
-    votes: bool = False
-    separator: str | None = Field(None, min_length=1)
-    top_answers: int = Field(MOST_ANSWERS, ge=2)
-
-    def build(self) -> Task:
-        """The task."""
-        return VisualQuestionAnswering(**self.model_dump(exclude={"type"}))
-
-
-class GenerationTask(Section):
-    """`Generation`."""
-
-    type: Literal["generation"]
-    source: str = "source"
-    target: str = "target"
-
-    def build(self) -> Task:
-        """The task."""
-        return Generation(self.source, self.target)
-
-
-class FineTuneSection(_ModelSection):
-    """`FineTune`."""
-
-    type: Literal["fine_tune"]
-    training: TrainingConfig = Field(default_factory=lambda: TrainingConfig())
-
-    def build(self) -> Learner:
-        """The learner."""
-        return FineTune(
-            self.model,
-            self.training,
-            max_length=self.max_length,
-            pooling=self.pooling,
-            pad_token=self.pad_token,
-            trust_remote_code=self.trust_remote_code,
-        )
-
-
-class FrozenHeadSection(_ModelSection):
-    """`FrozenHead`."""
-
-    type: Literal["frozen_head"] = "frozen_head"
-    C: Annotated[float, Field(gt=0)] = 10.0
-    class_weights: Literal["auto", "balanced"] | Annotated[float, Field(ge=0, le=2)] | None = "auto"
-    normalize: bool = True
-    head_dropout: float = Field(0.1, ge=0, lt=1)
-    layers: int | None = Field(None, ge=1)
-    threshold: Literal["f1"] | None = "f1"
-    twins: bool = False
-    finally_: Literal["fine_tune"] | None = Field(None, alias="finally")
-    training: TrainingConfig = Field(default_factory=lambda: TrainingConfig())
-
-    def build(self) -> Learner:
-        """The learner."""
-        return FrozenHead(
-            self.model,
-            C=self.C,
-            class_weights=self.class_weights,
-            pooling=self.pooling,
-            normalize=self.normalize,
-            head_dropout=self.head_dropout,
-            layers=self.layers,
-            threshold=self.threshold,
-            twins=self.twins,
-            max_length=self.max_length,
-            pad_token=self.pad_token,
-            trust_remote_code=self.trust_remote_code,
-            finally_=self.finally_,
-            training=self.training,
-        )
-
-
-class FusionSection(Section):
-    """`Fusion`."""
-
-    type: Literal["fusion"]
-    model: str
-    image_model: str | None = None
-    image_size: int = Field(64, ge=8, le=1024)
-    freeze_image: bool = False
-    width: int = Field(128, ge=1)
-    dropout: float = Field(0.2, ge=0, lt=1)
-    latent_weight: float = Field(1.0, ge=0)
-    max_length: int | None = Field(None, ge=8)
-    trust_remote_code: bool = False
-    training: TrainingConfig = Field(default_factory=lambda: FUSION_TRAINING)
-
-    @field_validator("training", mode="before")
-    @classmethod
-    def _from_scratch(cls, value: Any) -> Any:
-        """What is not said of the training is as an encoder needs it that begins from scratch."""
-        return FUSION_TRAINING.model_dump() | value if isinstance(value, dict) else value
-
-    def build(self) -> Learner:
-        """The learner."""
-        settings = {name: getattr(self, name) for name in type(self).model_fields if name not in ("type", "training")}
-        return Fusion(settings.pop("model"), self.training, **settings)
-
-
-class GenerateSection(Section):
-    """`Generate`."""
-
-    type: Literal["generate"]
-    model: str
-    prompt: str = "{source}"
-    max_source_length: int = Field(512, ge=8)
-    max_new_tokens: int = Field(64, ge=1)
-    num_beams: int = Field(1, ge=1)
-    lora: dict[str, Any] | None = None
-    embedder: str = EMBEDDER
-    pad_token: str | None = None
-    trust_remote_code: bool = False
-    training: TrainingConfig = Field(default_factory=lambda: GENERATE_TRAINING)
-
-    @field_validator("training", mode="before")
-    @classmethod
-    def _of_writers(cls, value: Any) -> Any:
-        """What is not said of the training is as models that write need it."""
-        return GENERATE_TRAINING.model_dump() | value if isinstance(value, dict) else value
-
-    def build(self) -> Learner:
-        """The learner."""
-        settings = {name: getattr(self, name) for name in type(self).model_fields if name not in ("type", "training")}
-        return Generate(settings.pop("model"), self.training, **settings)
 
 
 class PeopleSection(Section):
@@ -329,6 +104,20 @@ class AnnotatorSection(Section):
     price: Prices = Field(default_factory=lambda: Prices())
     check: float = Field(0.1, ge=0, le=1)
     trust_remote_code: bool = False
+
+
+class OnlineSection(Section):
+    """How a model learns while people write, with `mode: online`.
+
+    Attributes:
+        candidates: texts that it proposes for each row.
+        learning_rate: of the step that it takes on each text.
+        replay: older texts that each step repeats.
+    """
+
+    candidates: int = Field(3, ge=1, le=10)
+    learning_rate: float = Field(5e-5, gt=0)
+    replay: int = Field(4, ge=0)
 
 
 class Stop(Section):
@@ -400,6 +189,8 @@ class RunConfig(Section):
             people for a share.
         people: how they label.
         annotator: the model that labels.
+        mode: "online": while people write, the model proposes texts and takes a step on each that they give.
+        online: how it does.
         audit: share of each batch that is drawn by chance to tell how good the model is; 0.1 with people.
         stop: when to advise to stop.
         baseline: "random" runs the same budget by chance beside it, into `baseline/`; null does not.
@@ -418,15 +209,15 @@ class RunConfig(Section):
     test: Source | None = None
     validation: Source | None = None
     transfer: Source | None = None
-    task: TextTask | TokenTask | PairsTask | RelationsTask | VQATask | GenerationTask = Field(
-        default_factory=lambda: TextTask(), discriminator="type"
-    )
-    learner: FrozenHeadSection | FineTuneSection | FusionSection | GenerateSection = Field(discriminator="type")
+    task: TaskSection = Field(default_factory=lambda: TextTask())
+    learner: LearnerSection
     strategy: str | None = None
     start: Start = Field(default_factory=lambda: Start())
     oracle: Literal["simulated", "people", "model"] = "simulated"
     people: PeopleSection | None = None
     annotator: AnnotatorSection | None = None
+    mode: Literal["rounds", "online"] = "rounds"
+    online: OnlineSection | None = None
     audit: float | None = Field(None, ge=0, le=0.5)
     stop: Stop = Field(default_factory=lambda: Stop())
     baseline: Literal["random"] | None = "random"
@@ -458,6 +249,12 @@ class RunConfig(Section):
             raise ValueError("people says how people label: add oracle: people")
         if self.waits and self.repeats > 1:
             raise ValueError("repeats: people label a run once, and so does a model; repeats need oracle: simulated")
+        if self.mode == "online" and (self.oracle != "people" or self.task.type != "generation"):
+            raise ValueError(
+                "mode: online is for people who write: it needs oracle: people and task: {type: generation}"
+            )
+        if self.online is not None and self.mode != "online":
+            raise ValueError("online says how a model learns while people write: add mode: online")
         if (self.annotator is not None) != (self.oracle == "model"):
             raise ValueError("oracle: model and annotator: {model: …} belong together")
         return self

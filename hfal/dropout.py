@@ -85,6 +85,16 @@ class ConsistentDropout(TorchFunctionMode):
 
 
 @contextmanager
+def dropping(layer: nn.Dropout) -> Iterator[None]:
+    """One dropout layer switched on."""
+    before, layer.training = layer.training, True
+    try:
+        yield
+    finally:
+        layer.training = before
+
+
+@contextmanager
 def dropout_on(model: nn.Module, inside: Callable[[str], bool] = lambda name: True) -> Iterator[None]:
     """Dropout layers, and attention that drops by its own flag, switched on where `inside(name)` says so."""
     before = {name: module.training for name, module in model.named_modules()}

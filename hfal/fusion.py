@@ -123,8 +123,32 @@ class FusionClassifier(PreTrainedModel):
 
     def fuse(self, text: Tensor, image: Tensor) -> Fused:
         """Features of questions [B, D] and of pictures [B, F] -> what the head makes of them."""
-        joint = self.dropout(self.from_text(text) * self.from_image(image))
-        hidden = self.dropout(torch.relu(self.hidden(joint)))
+        return self.read(self.join(text, image))
+
+    def join(self, text: Tensor, image: Tensor) -> Tensor:
+        """[B, W] where question and picture meet; nothing is dropped yet."""
+        joint: Tensor = self.from_text(text) * self.from_image(image)
+        return joint
+
+    def hide(self, joint: Tensor) -> Tensor:
+        """[B, W] -> [B, W] the hidden layer, from which logits and latent vector come."""
+        hidden: Tensor = self.dropout(torch.relu(self.hidden(self.dropout(joint))))
+        return hidden
+
+    def compact(self) -> nn.Linear:
+        """The latent layer in an orthonormal basis of what it can reach: lengths and angles are the same, and there are
+        at most W + 1 dimensions."""
+        whole = torch.cat((self.latent.weight, self.latent.bias[:, None]), 1).detach()
+        if whole.shape[1] >= whole.shape[0]:
+            return self.latent
+        reach = torch.linalg.qr(whole.double()).R.to(whole.dtype)
+        layer = nn.Linear(reach.shape[1] - 1, len(reach)).to(whole.device)
+        layer.weight.data, layer.bias.data = reach[:, :-1].contiguous(), reach[:, -1].contiguous()
+        return layer
+
+    def read(self, joint: Tensor) -> Fused:
+        """[B, W] -> what the head makes of it."""
+        hidden = self.hide(joint)
         latent = nn.functional.normalize(self.latent(hidden), dim=-1)
         return Fused(self.classifier(hidden), hidden, latent)
 

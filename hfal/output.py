@@ -175,12 +175,12 @@ def status_lines(run: RunView) -> Iterator[str]:
         yield f"advice    you may stop: {reason}"
     if run.rounds and (saving := saving_line(run.rounds[-1].saving, run.budget.unit)):
         yield f"saving    {saving}"
-    if run.settings.waits:
+    if run.waits:
         yield from quality_lines(run)
-    if run.settings.annotator is not None:
+    if run.config.get("annotator"):
         yield from _model_lines(run)
     waiting = run.ledger.selection(len(run.rounds))
-    if waiting is not None and run.settings.waits:
+    if waiting is not None and run.waits:
         yield from _people_lines(open_work(run.folder))
         return
     if waiting is not None:

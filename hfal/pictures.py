@@ -46,7 +46,7 @@ def key(picture: Picture) -> bytes:
     """16 bytes that follow from the file's content; of a missing file from its path."""
     if picture.get("bytes") is not None:
         return hashlib.blake2b(picture["bytes"], digest_size=16).digest()
-    path = str(Path(str(picture["path"])).expanduser())
+    path = os.path.expanduser(str(picture["path"]))
     try:
         known = os.stat(path)
     except OSError:

@@ -102,7 +102,7 @@ def encoded(rows: Dataset, task: Task, column: str, what: str, *, missing: bool 
     Raises:
         HfalError: a label that is missing or wrong; the row is named.
     """
-    columns = [*dict.fromkeys((*task.inputs, column))] if task.per_word else [column]
+    columns = [*dict.fromkeys((*task.inputs, column))] if task.checks_row else [column]
     name_of = _namer(rows, column, task)
     at = 0
     for batch in rows.select_columns(columns).iter(BATCH):
@@ -110,7 +110,7 @@ def encoded(rows: Dataset, task: Task, column: str, what: str, *, missing: bool 
             if label is None and missing:
                 yield None
             else:
-                row = {name: batch[name][number] for name in task.inputs} if task.per_word else None
+                row = {name: batch[name][number] for name in task.inputs} if task.checks_row else None
                 yield task.encode(name_of(label), f"row {at + number} of {what}", row)
         at += len(batch[column])
 
@@ -305,7 +305,7 @@ class Pool:
     def label(self, labels: Mapping[int, Any]) -> None:
         """Record labels, as names or indices, by position. All are checked before any is recorded."""
         rows: Iterable[Any] = itertools.repeat(None)
-        if self.task.per_word:
+        if self.task.checks_row:
             rows = self.inputs(np.fromiter(labels, dtype=np.int64))
         checked = {
             int(self._stands_for[position]): self.task.encode(label, f"row {position}", row)
@@ -345,6 +345,7 @@ class Pool:
             "label_names": list(task.names),
             "classes": list(task.classes),
             "task": task.name,
+            "asks": task.asks,
             "scheme": getattr(task, "scheme", None),
             "main_metric": task.main_metric,
             "licence": self.dataset.info.license or None,

@@ -15,7 +15,7 @@ from hfal.functional import Legal, Ragged
 
 LOOKS = ("hidden_states", "word_boundary", "word_gradients", "surprisal")
 """Fields that need a pass of their own, some of them gradients too: to be asked of few rows, in a closer look."""
-OF_TEXTS = ("texts", "sources", "samples", "token_log_probs", "token_entropies")
+OF_TEXTS = ("texts", "starts", "sources", "samples", "token_log_probs", "token_entropies")
 """Fields of texts that are generated."""
 FIELDS = (
     "logits",
@@ -53,6 +53,7 @@ class Signals:
         lengths: [N] words.
         similarity: [N] cosine of the embeddings of a pair's texts, by the encoder as it was pretrained.
         texts: N texts that the model writes.
+        starts: N places where these begin in a context, in characters; -1 where there is no answer.
         sources: N texts that they are written for.
         samples: N times K texts that it might have written.
         token_log_probs: `Ragged` with values [T]: log-probability of each token of `texts`.
@@ -81,6 +82,7 @@ class Signals:
     word_gradients: Tensor | None = None
     surprisal: Tensor | None = None
     texts: list[str] | None = None
+    starts: list[int] | None = None
     sources: list[str] | None = None
     samples: list[list[str]] | None = None
     token_log_probs: Ragged | None = None
@@ -95,7 +97,7 @@ class Signals:
     @property
     def outputs(self) -> Any:
         """What `Task.predict`, `tally` and `metrics` take: logits, or these signals where texts are written."""
-        return self if self.logits is None else self.logits
+        return self if self.logits is None or self.texts is not None else self.logits
 
     def get(self, name: str) -> Tensor:
         """The field `name`, which the strategy must have asked for in its `Needs`, as one entry a row."""

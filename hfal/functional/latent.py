@@ -23,8 +23,11 @@ def latent_variance(samples: Tensor) -> Tensor:
     Raises:
         ValueError: wrong shape, or a value that is not finite.
     """
-    values = _checked(samples)
-    return (values - values.mean(0)).square().sum(-1).mean(0)
+    values = _checked(samples).transpose(0, 1)  # [N, K, H], as learners have it in memory
+    away = values - values[:, :1]  # so that samples all alike have exactly 0
+    squares = torch.linalg.vector_norm(away, dim=(1, 2)).square() / away.shape[1]
+    variance: Tensor = squares - away.mean(1).square().sum(-1)
+    return variance.clamp_min(0)
 
 
 def latent_entropy(samples: Tensor, shrinkage: float = 0.1) -> Tensor:
@@ -59,6 +62,6 @@ def latent_entropy(samples: Tensor, shrinkage: float = 0.1) -> Tensor:
 def _checked(samples: Tensor) -> Tensor:
     if samples.ndim != 3 or not samples.shape[0]:
         raise ValueError(f"samples must be [K, N, H] with K of at least 1, got {list(samples.shape)}")
-    if not bool(torch.isfinite(samples).all()):
+    if samples.numel() and not bool(torch.isfinite(torch.stack(torch.aminmax(samples))).all()):  # NaN comes through
         raise ValueError("samples must be finite")
     return samples.float()

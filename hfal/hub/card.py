@@ -22,6 +22,7 @@ CATEGORIES = {
     "pairs": "text-classification",
     "relations": "text-classification",
     "generation": "text-generation",
+    "question_answering": "question-answering",
     "visual_question_answering": "visual-question-answering",
 }
 CURVE = "curve.png"

@@ -39,7 +39,7 @@ def split_path(number: int, split: str) -> str:
 def label_feature(run: RunView) -> Any:
     """The feature of a label: a class, several, or a tag for each word."""
     task = task_of(run)
-    if task.asks in TYPED:
+    if task.asks in (*TYPED, "span"):
         return _feature(task.arrow_label)
     names = ClassLabel(names=list(run.pool["label_names"]))
     return List(names) if task.per_word or task.multi_label else names

@@ -7,12 +7,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from hfal.answers import Answer, Answers, Current, check_annotator, now
 from hfal.errors import HfalError
 from hfal.labeling.gold import Gold
-from hfal.labeling.words import entities, tags_from, text_and_bounds
+from hfal.labeling.words import entities, label_from, marks_words, text_and_bounds
 from hfal.labeling.work import Row, Work, asked_in, open_work
 from hfal.pictures import is_picture, shown
 from hfal.rounds import Ledger
@@ -27,6 +27,18 @@ PICTURE = 960
 """Pixels of the longest side of a picture on the page."""
 
 
+class Helper(Protocol):
+    """A model beside the page."""
+
+    def propose(self, row: Row) -> list[str]:
+        """Answers for a row, to be picked or changed."""
+        ...
+
+    def learn(self, row: Row, label: Any) -> None:
+        """What a person answered."""
+        ...
+
+
 class Desk:
     """Hands the rows of the round that waits to people, and takes their answers; for any number of threads.
 
@@ -36,11 +48,15 @@ class Desk:
     Args:
         folder: of the run.
         clock: seconds; for tests.
+        helper: proposes answers and learns from those that are given (`mode: online`).
     """
 
-    def __init__(self, folder: str | Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, folder: str | Path, clock: Callable[[], float] = time.monotonic, helper: Helper | None = None
+    ) -> None:
         self.folder = Path(folder)
         self._clock = clock
+        self._helper = helper
         self._lock = threading.RLock()
         self._leases: dict[str, dict[str, float]] = {}  # row -> person -> since when
         self._history: dict[str, list[str]] = {}  # person -> rows in the order in which they answered them
@@ -84,9 +100,10 @@ class Desk:
         name = check_annotator(who)
         task = self.work.task
         return {
-            "classes": list(task.classes if task.asks == "words" else task.names),
+            "classes": list(task.classes if marks_words(task) else task.names),
             "name": name,
-            "kind": task.asks,
+            "kind": "words" if marks_words(task) else task.asks,
+            "single": task.asks == "span",
             **self.next(name),
         }
 
@@ -157,6 +174,8 @@ class Desk:
         if work is self.work:
             self._keep(answer)
             self._note(answer)
+            if self._helper is not None and answer.label and not row.get("audit"):
+                self._helper.learn(row, answer.label)
         else:
             work.answers.add([answer], "page")
 
@@ -185,7 +204,7 @@ class Desk:
             people[answer.annotator] = answer
 
     def _label(self, row: Row, label: Any) -> Any:
-        if not self.work.task.per_word:
+        if not marks_words(self.work.task):
             return label
         size = len(text_and_bounds(self.work, row)[1])
         try:
@@ -197,7 +216,7 @@ class Desk:
             if not last <= first < end <= size or kind not in self.work.task.classes:
                 raise HfalError(f"span {first} to {end} ({kind}) does not fit a row of {size} words")
             last = end
-        return tags_from(self.work, found, size)
+        return label_from(self.work, found, row)
 
     def _go_on(self) -> None:
         """See what came in by other ways; take up the next round, when this has its answers and that was chosen."""
@@ -236,24 +255,29 @@ class Desk:
         row, work = self._row(name), self.work
         assert row is not None
         found: dict[str, Any] = {"id": name, "why": self._why(row)}
+        if self._helper is not None and not row.get("audit"):
+            found["candidates"] = self._helper.propose(row)
         suggestion = work.suggestion(row)
         found["suggestion"] = None if suggestion is None else self._shown(name, suggestion)
         if suggestion is not None and row.get("probability") is not None:
             found["sure"] = round(float(row["probability"]), 3)
-        if work.task.per_word:
+        cells = work.inputs(row)
+        if marks_words(work.task):
             text, bounds = text_and_bounds(work, row)
             found |= {"text": text, "bounds": [list(pair) for pair in bounds]}
+            found["texts"] = [[name, str(cells[name])] for name in work.task.inputs[:-1]]
         else:
-            cells = work.inputs(row)
             found["pictures"] = [[name, shown(cell, PICTURE)] for name, cell in cells.items() if is_picture(cell)]
             found["texts"] = [[name, str(cell)] for name, cell in cells.items() if not is_picture(cell)]
         return found
 
     def _shown(self, row: str, label: Any) -> Any:
         """A label as the page knows it: for words as spans."""
-        if label is None or not self.work.task.per_word:
+        if label is None or not marks_words(self.work.task):
             return " | ".join(label) if self.work.task.asks in TYPED and isinstance(label, list) else label
-        return [list(span) for span in entities(self.work, label)]
+        known = self._row(row)
+        assert known is not None
+        return [list(span) for span in entities(self.work, label, known)]
 
     def _why(self, row: Row) -> str:
         if row.get("audit"):

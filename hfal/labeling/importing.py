@@ -199,6 +199,11 @@ def _label(value: Any, work: Work) -> Any:
     text = value.strip()
     if not text:
         return None
+    if work.task.asks == "span" and text[:1] in "[{":
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            raise RowError("label", f"{text[:80]!r} is not JSON") from None
     if work.task.per_word or work.task.multi_label:
         if text.startswith("["):
             try:

@@ -11,7 +11,7 @@ from xml.sax.saxutils import quoteattr
 
 from hfal.errors import HfalError
 from hfal.labeling.records import Record, RowError
-from hfal.labeling.words import entities, tags_from, text_and_bounds
+from hfal.labeling.words import entities, marks_words, tags_from, text_and_bounds
 from hfal.labeling.work import Row, Work
 from hfal.pictures import is_picture
 from hfal.tasks.base import TYPED
@@ -23,10 +23,11 @@ KINDS = ("choices", "labels", "textarea")
 def config(work: Work) -> str:
     """The labelling config of a task, as XML."""
     task = work.task
-    if task.per_word:
+    if marks_words(task):
+        beside = "".join(f"  <Text name={quoteattr(n)} value={quoteattr('$' + n)}/>\n" for n in task.inputs[:-1])
         labels = "".join(f"    <Label value={quoteattr(name)}/>\n" for name in task.classes)
         return (
-            f'<View>\n  <Labels name="{LABEL}" toName="{TEXT}">\n{labels}  </Labels>\n'
+            f'<View>\n{beside}  <Labels name="{LABEL}" toName="{TEXT}">\n{labels}  </Labels>\n'
             f'  <Text name="{TEXT}" value="${TEXT}" granularity="word"/>\n</View>\n'
         )
     first = task.inputs[0]
@@ -51,7 +52,8 @@ def tasks(work: Work, rows: list[Row]) -> list[dict[str, Any]]:
     found = []
     for row in rows:
         data: dict[str, Any] = {ID: row["id"]}
-        if work.task.per_word:
+        if marks_words(work.task):
+            data |= {name: row[name] for name in work.task.inputs[:-1]}
             data[TEXT] = text_and_bounds(work, row)[0]
         else:
             data |= work.shown(row)
@@ -70,13 +72,13 @@ def _result(work: Work, row: Row, label: Any) -> list[dict[str, Any]]:
     if work.task.asks in TYPED:
         said = label if isinstance(label, list) else [label]
         return [{"from_name": LABEL, "to_name": work.task.inputs[0], "type": "textarea", "value": {"text": said}}]
-    if not work.task.per_word:
+    if not marks_words(work.task):
         chosen = label if work.task.multi_label else [label]
         first = work.task.inputs[0]
         return [{"from_name": LABEL, "to_name": first, "type": "choices", "value": {"choices": chosen}}]
     text, bounds = text_and_bounds(work, row)
     result = []
-    for first_word, end, kind in entities(work, label):
+    for first_word, end, kind in entities(work, label, row):
         start, stop = bounds[first_word][0], bounds[end - 1][1]
         value = {"start": start, "end": stop, "text": text[start:stop], "labels": [kind]}
         result.append({"from_name": LABEL, "to_name": TEXT, "type": "labels", "value": value})
@@ -158,15 +160,26 @@ def label_of(work: Work, row: Row, record: Record) -> Any:
     """
     task = work.task
     chosen, found = record.choices or [], record.spans or []
+    if task.asks == "span" and not chosen:
+        return _answers(work, row, found)
     if task.per_word and not chosen:  # no entity at all is an answer too
         return _tags(work, row, found)
-    if task.per_word or found:
+    if marks_words(task) or found:
         raise RowError("result", "holds choices, but the task has spans" if chosen else "holds spans, not choices")
     if task.multi_label or (task.asks in TYPED and chosen):
         return chosen
     if len(chosen) != 1:
         raise RowError("result", f"{len(chosen)} choices, but a row has one label")
     return chosen[0]
+
+
+def _answers(work: Work, row: Row, found: list[tuple[Any, Any, Any]]) -> list[dict[str, Any]]:
+    """Spans of characters as answers; none at all is an answer too."""
+    text = text_and_bounds(work, row)[0]
+    for start, end, _ in found:
+        if not (isinstance(start, int) and isinstance(end, int) and 0 <= start < end <= len(text)):
+            raise RowError("result", f"a span from {start!r} to {end!r} in a text of {len(text)} characters")
+    return [{"start": start, "text": text[start:end]} for start, end, _ in found]
 
 
 def _tags(work: Work, row: Row, found: list[tuple[Any, Any, Any]]) -> list[str]:

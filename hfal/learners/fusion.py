@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, ResNetConfig
 
 from hfal.compute import derive_seed, own_randomness, state
-from hfal.dropout import ConsistentDropout, dropout_on
+from hfal.dropout import ConsistentDropout, dropping
 from hfal.embeddings import EmbeddingStore
 from hfal.errors import HfalError, listing
 from hfal.frozen import FrozenHeadModel
@@ -37,7 +37,7 @@ from hfal.visual import PictureFeatures, VisualExamples, image_statistics, sharp
 
 SMALL = {"embedding_size": 16, "hidden_sizes": [16, 32, 64], "depths": [1, 1, 1], "layer_type": "basic"}
 """The image encoder where none is named: a small ResNet without pretrained weights."""
-TOGETHER = 8192
+TOGETHER = 2048
 """Rows that go through the head at once."""
 PREVIEW = 8
 """Pixels of a side of the thumbnails by which pictures are told apart before anything is labelled."""
@@ -199,6 +199,7 @@ class Fusion:
     def _use(self, model: FusionClassifier) -> None:
         self._model, self._trained = model, True
         self._pictures = PictureFeatures(model, self.pixels)
+        self._latent = model.compact()
 
     def _examples(self, model: FusionClassifier, rows: Dataset) -> VisualExamples:
         read = self._read(rows)
@@ -221,6 +222,7 @@ class Fusion:
         finish = reducer(needs, self.task)
         results = Collected(np.ones(len(rows), dtype=np.int64), self.cache)
         if self._trained:
+            self.model.to(state().device)
             self._pictures.prepare(read.pictures)
         for start in range(0, len(rows), TOGETHER):
             part = slice(start, start + TOGETHER)
@@ -245,22 +247,28 @@ class Fusion:
     @torch.inference_mode()
     def _outputs(self, text: Tensor, pictures: NDArray[np.int64], needs: Needs) -> Outputs:
         model, device = self.model, state().device
-        model.to(device)
-        inputs = text.to(device), self._pictures.gather(pictures).to(device)
-        fused = model.fuse(*inputs)
+        joint = model.join(text.to(device), self._pictures.gather(pictures).to(device))
+        fused = model.read(joint)
         found: Outputs = {"logits": fused.logits, "features": fused.hidden, "embeddings": fused.hidden}
         if "boundary" in needs.every_field:
             found["boundary"] = boundary_distance(fused.logits, model.classifier.weight)
         if needs.mc_samples:
-            samples = []
-            with dropout_on(model):
-                for sample in range(needs.mc_samples):
-                    with ConsistentDropout(derive_seed("mc", self.seed), sample):
-                        samples.append(model.fuse(*inputs))
-            for name, values in (("mc_logits", "logits"), ("mc_latent", "latent")):
-                if name in needs.every_field:
-                    found[name] = torch.stack([getattr(one, values) for one in samples], 1)
+            found |= self._samples(joint, needs)
         return {k: v.float().cpu() for k, v in found.items() if isinstance(v, Tensor)}
+
+    def _samples(self, joint: Tensor, needs: Needs) -> Outputs:
+        """[B, K, C] logits and [B, K, A] latent vectors of K thinned heads."""
+        model, hidden = self.model, []
+        with dropping(model.dropout):
+            for sample in range(needs.mc_samples):
+                with ConsistentDropout(derive_seed("mc", self.seed), sample):
+                    hidden.append(model.hide(joint))
+        samples, found = torch.stack(hidden, 1), Outputs()
+        if "mc_logits" in needs.every_field:
+            found["mc_logits"] = model.classifier(samples)
+        if "mc_latent" in needs.every_field:
+            found["mc_latent"] = nn.functional.normalize(self._latent(samples), dim=-1)
+        return found
 
     def evaluate(self, rows: Dataset) -> dict[str, Any]:
         """See `Learner.evaluate`."""

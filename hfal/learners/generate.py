@@ -15,13 +15,13 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
 
-from hfal.compute import derive_seed, gathered, is_main, own_randomness, state
+from hfal.compute import derive_seed, is_main, own_randomness, state
 from hfal.embeddings import EmbeddingStore
 from hfal.errors import HfalError, count, listing
-from hfal.functional import Ragged
 from hfal.generating import Writer, WritingExamples, token_scores, write
 from hfal.inference import plan_batches, token_budget
 from hfal.learners.base import evaluate
+from hfal.learners.by_row import ByRow
 from hfal.learners.looking import NOT_YET
 from hfal.models import load_config_of, load_tokenizer, load_writer, max_length_of, quiet
 from hfal.pool import content_keys
@@ -136,6 +136,13 @@ class Generate:
             return model if self.lora is None else _adapted(model, self.lora)
 
     @property
+    def current(self) -> PreTrainedModel:
+        """The last model trained, or the one that it begins from."""
+        if self._model is None:
+            raise HfalError("the learner is not bound to a task yet: call bind(task, seed) first")
+        return self._model
+
+    @property
     def model(self) -> PreTrainedModel:
         """The last model trained."""
         if self._model is None or not self._trained:
@@ -178,24 +185,24 @@ class Generate:
         if not self._trained and needs.every_field - {"embeddings", "sources"}:
             raise HfalError(f"{NOT_YET}, idds or facility_location")
         sources = list(rows[self.task.source])
-        kept: dict[str, Any] = {}
+        known: dict[str, Any] = {}
         if "sources" in needs.every_field:
-            kept["sources"] = sources
+            known["sources"] = sources
         if "embeddings" in needs.every_field:
-            kept["embeddings"] = self._embed(sources)
+            known["embeddings"] = self._embed(sources)
+        found = ByRow(needs)
         if needs.every_field & (set(OF_TEXTS) - {"sources"} | {"mc_latent"}):
-            kept |= self._written(rows, sources, needs, kept)
-        else:
-            seen = Signals(rows=np.arange(len(rows)), **kept)
-            kept["reduced"] = {name: reduce(seen) for name, reduce in needs.reduce.items()}
-        wanted = {name: kept[name] for name in needs.pool if name in kept}
-        return Signals(rows=np.arange(len(rows)), reduced=kept.get("reduced", {}), **wanted)
+            for batch, seen in self._batches(rows, needs, known):
+                found.put(batch, seen)
+        elif is_main():
+            found.put(np.arange(len(rows)), Signals(rows=np.arange(len(rows)), **known))
+        return found.signals(len(rows))
 
     def _embed(self, texts: Sequence[str]) -> Tensor:
         """[N, D] of sources, kept for the run."""
         return self.store.gather(self.store.slots(Dataset.from_dict({SIDE.text: list(texts)})))
 
-    def _embed_now(self, texts: Sequence[str]) -> Tensor:
+    def embed_now(self, texts: Sequence[str]) -> Tensor:
         """[N, D] of texts that are only looked at; an empty one has zeros."""
         said = sorted({text for text in texts if text.strip()})
         found = torch.zeros(len(texts), self.store.dimensions)
@@ -206,25 +213,13 @@ class Generate:
             found[full] = known[[place[texts[at]] for at in full]]
         return found
 
-    def _written(self, rows: Dataset, sources: list[str], needs: Needs, known: dict[str, Any]) -> dict[str, Any]:
-        """What is written for the rows, batch by batch; what is only reduced does not stay."""
-        tokens, keys = self.writer.sources(sources), [bytes(key) for key in content_keys(rows, self.task)]
-        self._tell()
-        found: dict[str, dict[int, Any]] = {}
-        for batch, signals in self._batches(tokens, keys, needs, known):
-            for name in needs.pool & {*OF_TEXTS, "mc_latent"} - {"sources"}:
-                value = getattr(signals, name)
-                parts = value.transpose(0, 1) if isinstance(value, Tensor) else value
-                found.setdefault(name, {}).update({int(row): parts[at] for at, row in enumerate(batch)})
-            for name, reduce in needs.reduce.items():
-                found.setdefault(f"reduce:{name}", {}).update(dict(zip(batch.tolist(), reduce(signals), strict=True)))
-        return _in_order(gathered(found), len(sources))
-
     def _batches(
-        self, tokens: Tokens, keys: list[bytes], needs: Needs, known: dict[str, Any]
+        self, rows: Dataset, needs: Needs, known: dict[str, Any]
     ) -> Iterator[tuple[NDArray[np.int64], Signals]]:
         """This process's batches, with what the model writes for them."""
         assert self._model is not None
+        tokens, keys = self.writer.sources(rows[self.task.source]), [bytes(k) for k in content_keys(rows, self.task)]
+        self._tell()
         device, current = state().device, state()
         model = self._model.to(device).eval()
         each = needs.mc_samples if needs.every_field & {"samples", "mc_latent"} else 1
@@ -265,7 +260,7 @@ class Generate:
             )
             fields["samples"] = [[self.writer.text(text) for text in row] for row in drawn]
             if "mc_latent" in needs.every_field:
-                flat = self._embed_now([text for row in fields["samples"] for text in row])
+                flat = self.embed_now([text for row in fields["samples"] for text in row])
                 fields["mc_latent"] = flat.view(len(drawn), needs.mc_samples, -1).transpose(0, 1)
         return fields
 
@@ -292,22 +287,6 @@ class Generate:
                 base = load_writer(self._auto, self.name, trust_remote_code=self.trust_remote_code)
                 model = PeftModel.from_pretrained(base, folder)
         self._model, self._trained = model.eval(), True
-
-
-def _in_order(found: dict[str, dict[int, Any]], size: int) -> dict[str, Any]:
-    """Values by row -> fields in the order of the rows."""
-    fields: dict[str, Any] = {"reduced": {}}
-    for name, by_row in found.items():
-        values = [by_row[row] for row in range(size)]
-        if name.startswith("reduce:"):
-            fields["reduced"][name[7:]] = torch.tensor([float(value) for value in values])
-        elif name == "mc_latent":
-            fields[name] = torch.stack(values, 1)
-        elif name.startswith("token_"):
-            fields[name] = Ragged.of(values)
-        else:
-            fields[name] = values
-    return fields
 
 
 def _width(model: PreTrainedModel) -> int:

@@ -22,7 +22,7 @@ from hfal.report.entities import colors_of, marked, mentions, tags_words
 from hfal.report.figures import Line, as_svg, draw_balance, draw_curves, saver, title_of
 from hfal.report.sentences import agreement_sentence, saving_line
 from hfal.report.together import agreement_of
-from hfal.report.view import RunView, open_run, task_of
+from hfal.report.view import RunView, open_run
 from hfal.rounds import Round
 from hfal.tasks.base import TYPED
 
@@ -206,15 +206,21 @@ def _asked(run: RunView) -> list[tuple[Round, list[dict[str, Any]]]]:
     found = [(r, run.asked(r.number)) for r in run.rounds if r.asked]
     if tags_words(run):
         return [(r, [marked(run, row) for row in rows]) for r, rows in found]
-    typed = task_of(run).asks in TYPED
+    typed = run.pool.get("asks") in (*TYPED, "span")
     return [(r, [_shown(row, typed) for row in rows]) for r, rows in found]
+
+
+def _texts(value: Any) -> Any:
+    """Answers that say where they stand as their texts."""
+    spans = isinstance(value, list) and all(isinstance(one, dict) and "text" in one for one in value)
+    return [one["text"] for one in value] or ["(no answer)"] if spans else value
 
 
 def _shown(row: dict[str, Any], typed: bool) -> dict[str, Any]:
     """A row with its pictures as data URIs, and whether the model was wrong: of several answers any is right."""
     guess, label = row["predicted"], row["label"]
-    right = guess == label or (typed and bool(set(guess or ()) & set(label or ())))
-    cells = {key: shown(value, PICTURE) for key, value in row.items()}
+    right = guess == label or (typed and any(one in (label or ()) for one in guess or ()))
+    cells = {key: shown(_texts(value), PICTURE) for key, value in row.items()}
     return cells | {"wrong": guess is not None and label is not None and not right}
 
 

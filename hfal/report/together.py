@@ -19,6 +19,6 @@ def answers_of(run: RunView) -> Current:
 
 def agreement_of(run: RunView) -> dict[str, Any]:
     """How far the people of a run agree, over all rounds; empty where no row has two answers."""
-    if not run.settings.waits:
+    if not run.waits:
         return {}
     return agreement(labels_of(answers_of(run)), task_of(run))

@@ -35,6 +35,11 @@ class RunView:
     baseline: RunView | None
     repeats: list[RunView]
 
+    @property
+    def waits(self) -> bool:
+        """Whether its rounds wait for labels, of people or of a model."""
+        return self.config.get("oracle") in ("people", "model")
+
     @cached_property
     def settings(self) -> RunConfig:
         """The config, checked."""

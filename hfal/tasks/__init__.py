@@ -3,6 +3,7 @@
 from hfal.tasks.base import Task
 from hfal.tasks.generation import Generation
 from hfal.tasks.pairs import Pairs
+from hfal.tasks.question_answering import QuestionAnswering
 from hfal.tasks.relations import Relations
 from hfal.tasks.text import TextClassification
 from hfal.tasks.tokens import TokenClassification
@@ -11,6 +12,7 @@ from hfal.tasks.vqa import VisualQuestionAnswering
 __all__ = [
     "Generation",
     "Pairs",
+    "QuestionAnswering",
     "Relations",
     "Task",
     "TextClassification",

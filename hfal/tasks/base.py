@@ -35,6 +35,7 @@ class Task(Protocol):
         yields: what strategies can read of the model: a prediction for each "row" or "word"; for a "pair", how alike
             its texts are.
         output_fields: the signals from which `predict`, `tally` and `metrics` tell (`Signals.outputs`).
+        checks_row: whether a label can only be checked beside its row.
         skips_empty: rows from which nothing can be learned are left out without being asked to.
     """
 
@@ -47,6 +48,7 @@ class Task(Protocol):
     yields: ClassVar[frozenset[str]]
     output_fields: ClassVar[frozenset[str]]
     skips_empty: ClassVar[bool]
+    checks_row: ClassVar[bool]
 
     @property
     def label(self) -> str:
@@ -60,7 +62,8 @@ class Task(Protocol):
 
     @property
     def asks(self) -> str:
-        """How people answer: "one" label or "several", tags of "words", a typed "answer" of a line, or a "text"."""
+        """How people answer: "one" label or "several", tags of "words", a "span" of a text, a typed "answer" of a
+        line, or a "text"."""
         ...
 
     @property

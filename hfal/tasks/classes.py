@@ -38,6 +38,7 @@ class ClassifiedText:
     embedded: ClassVar[str] = "text"
     yields: ClassVar[frozenset[str]] = frozenset({"row"})
     output_fields: ClassVar[frozenset[str]] = frozenset({"logits"})
+    checks_row: ClassVar[bool] = False
     skips_empty: ClassVar[bool] = False
     legal: ClassVar[Legal | None] = None
 

@@ -44,6 +44,7 @@ class Generation:
     embedded: ClassVar[str] = "source"
     yields: ClassVar[frozenset[str]] = frozenset({"latent", "text"})
     output_fields: ClassVar[frozenset[str]] = frozenset({"texts", "token_log_probs"})
+    checks_row: ClassVar[bool] = False
     skips_empty: ClassVar[bool] = False
     multi_label: ClassVar[bool] = False
     legal: ClassVar[Legal | None] = None

@@ -79,6 +79,7 @@ class TokenClassification:
     embedded: ClassVar[str] = "words"
     output_fields: ClassVar[frozenset[str]] = frozenset({"logits"})
     yields: ClassVar[frozenset[str]] = frozenset({"word"})
+    checks_row: ClassVar[bool] = True
     skips_empty: ClassVar[bool] = True
     arrow_label: ClassVar[pa.DataType] = pa.list_(pa.string())
 

@@ -68,6 +68,7 @@ class VisualQuestionAnswering:
     embedded: ClassVar[str] = "picture"
     yields: ClassVar[frozenset[str]] = frozenset({"row", "latent"})
     output_fields: ClassVar[frozenset[str]] = frozenset({"logits"})
+    checks_row: ClassVar[bool] = False
     skips_empty: ClassVar[bool] = True
     multi_label: ClassVar[bool] = False
     legal: ClassVar[Legal | None] = None

@@ -89,6 +89,10 @@ def test_samples_are_of_one_thinned_head_for_all_rows(trained, others):
     alone = trained.signals(others.select([7, 3]), needs)
     torch.testing.assert_close(alone.mc_latent, found.mc_latent[:, [7, 3]])
     assert found.mc_latent.std(0).sum() > 0
+    plain = trained.model.latent(found.features)
+    compact = trained._latent(found.features)
+    assert compact.shape[1] < plain.shape[1] or compact.shape == plain.shape
+    torch.testing.assert_close(compact @ compact.T, plain @ plain.T, atol=1e-4, rtol=1e-3)
     head = trained.model.classifier
     torch.testing.assert_close(found.features @ head.weight.T.detach() + head.bias.detach(), found.logits)
 
@@ -182,3 +186,14 @@ def test_a_model_of_transformers_learns_from_pictures(vilt, task, questions, oth
     again.bind(task, 0, tmp_path / "cache")
     again.load(tmp_path / "model")
     assert again.evaluate(others) == scores
+
+
+def test_the_latent_layer_in_fewer_dimensions_has_the_same_geometry(tiny_model, task, questions):
+    learner = Fusion(tiny_model, SHORT, image_size=24, width=8)
+    learner.bind(task, seed=0)
+    learner.fit(questions)
+    hidden = torch.randn(20, 8)
+    with torch.no_grad():
+        compact, plain = learner.model.compact()(hidden), learner.model.latent(hidden)
+    assert compact.shape == (20, 9) and plain.shape == (20, 32)
+    torch.testing.assert_close(compact @ compact.T, plain @ plain.T, atol=1e-4, rtol=1e-3)

@@ -11,7 +11,7 @@ const KEYS = [..."123456789", ..."qwertyuiopadghjklzxcvbnm"]; // not s (skip) an
 const NAME = "hfal-name", UNSENT = "hfal-unsent";
 const RETRY = 1000, LOOK = 2500;
 
-let who = null, kind = "one", classes = [], row = null, since = 0, busy = false, loop = 0;
+let who = null, single = false, kind = "one", classes = [], row = null, since = 0, busy = false, loop = 0;
 let typed = "", picked = new Set(), flagged = false, spans = [], at = 0, anchor = null, dragging = false;
 // localStorage can be denied (a Space in a frame): the page then forgets names, not answers that were sent.
 const remember = (key, value) => { try { value === null ? localStorage.removeItem(key) : localStorage.setItem(key, value); } catch { /* denied */ } };
@@ -56,6 +56,7 @@ async function begin(name) {
   if (said.error) { find(".who").hidden = false; find(".work").hidden = true; alertName(said.error); return; }
   who = said.name;
   kind = said.kind;
+  single = said.single === true;
   classes = said.classes;
   remember(NAME, who);
   find(".who").hidden = true;
@@ -146,7 +147,10 @@ function draw() {
     picture.alt = source ? name : `${name} cannot be shown`;
     place.append(picture);
   }
-  if (kind === "words") drawWords(place);
+  if (kind === "words") {
+    for (const [, text] of row.texts || []) { const part = make("p", text, "asked"); part.dir = "auto"; place.append(part); }
+    drawWords(place);
+  }
   else for (const [name, text] of row.texts) {
     const part = make("p", undefined);
     part.dir = "auto";
@@ -177,17 +181,18 @@ function drawAnswer(place) {
   known.id = "hfal-answers";
   for (const name of classes) { const option = make("option"); option.value = name; known.append(option); }
   place.append(field, known);
-  if (row.suggestion === null) return;
-  const guess = make("button", row.suggestion, "guess");
-  guess.type = "button";
-  guess.dir = "auto";
-  guess.addEventListener("click", () => {
-    typed = row.suggestion;
-    if (kind === "answer") { enter(); return; }
-    field.value = typed; // to be changed before it is sent
-    field.focus();
-  });
-  place.append(guess);
+  for (const text of row.candidates || (row.suggestion === null ? [] : [row.suggestion])) {
+    const guess = make("button", text, "guess");
+    guess.type = "button";
+    guess.dir = "auto";
+    guess.addEventListener("click", () => {
+      typed = text;
+      if (kind === "answer") { enter(); return; }
+      field.value = typed; // to be changed before it is sent
+      field.focus();
+    });
+    place.append(guess);
+  }
 }
 
 function drawLabels() {
@@ -238,7 +243,7 @@ function choose(name) {
   if (kind === "one") { picked = new Set([name]); enter(); return; }
   if (kind === "several") { picked.has(name) ? picked.delete(name) : picked.add(name); draw(); return; }
   const [low, high] = anchor === null ? [at, at] : [Math.min(anchor, at), Math.max(anchor, at)];
-  unmark(low, high);
+  if (single) spans = []; else unmark(low, high);
   spans.push([low, high + 1, name]);
   anchor = null;
   at = Math.min(high + 1, row.bounds.length - 1);

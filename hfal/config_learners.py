@@ -1,0 +1,149 @@
+"""Learners as a config says them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from hfal.config_tasks import Section
+from hfal.learners import Extract, FineTune, FrozenHead, Fusion, Generate, Learner
+from hfal.learners.fusion import TRAINING as FUSION_TRAINING
+from hfal.learners.generate import EMBEDDER
+from hfal.learners.generate import TRAINING as GENERATE_TRAINING
+from hfal.training import TrainingConfig
+
+
+class _ModelSection(Section):
+    model: str
+    pooling: Literal["mean", "cls", "entities"] = "mean"
+    max_length: int | None = Field(None, ge=8)
+    pad_token: str | None = None
+    trust_remote_code: bool = False
+
+
+class FineTuneSection(_ModelSection):
+    """`FineTune`."""
+
+    type: Literal["fine_tune"]
+    training: TrainingConfig = Field(default_factory=lambda: TrainingConfig())
+
+    def build(self) -> Learner:
+        """The learner."""
+        return FineTune(
+            self.model,
+            self.training,
+            max_length=self.max_length,
+            pooling=self.pooling,
+            pad_token=self.pad_token,
+            trust_remote_code=self.trust_remote_code,
+        )
+
+
+class FrozenHeadSection(_ModelSection):
+    """`FrozenHead`."""
+
+    type: Literal["frozen_head"] = "frozen_head"
+    C: Annotated[float, Field(gt=0)] = 10.0
+    class_weights: Literal["auto", "balanced"] | Annotated[float, Field(ge=0, le=2)] | None = "auto"
+    normalize: bool = True
+    head_dropout: float = Field(0.1, ge=0, lt=1)
+    layers: int | None = Field(None, ge=1)
+    threshold: Literal["f1"] | None = "f1"
+    twins: bool = False
+    finally_: Literal["fine_tune"] | None = Field(None, alias="finally")
+    training: TrainingConfig = Field(default_factory=lambda: TrainingConfig())
+
+    def build(self) -> Learner:
+        """The learner."""
+        return FrozenHead(
+            self.model,
+            C=self.C,
+            class_weights=self.class_weights,
+            pooling=self.pooling,
+            normalize=self.normalize,
+            head_dropout=self.head_dropout,
+            layers=self.layers,
+            threshold=self.threshold,
+            twins=self.twins,
+            max_length=self.max_length,
+            pad_token=self.pad_token,
+            trust_remote_code=self.trust_remote_code,
+            finally_=self.finally_,
+            training=self.training,
+        )
+
+
+class FusionSection(Section):
+    """`Fusion`."""
+
+    type: Literal["fusion"]
+    model: str
+    image_model: str | None = None
+    image_size: int = Field(64, ge=8, le=1024)
+    freeze_image: bool = False
+    width: int = Field(128, ge=1)
+    dropout: float = Field(0.2, ge=0, lt=1)
+    latent_weight: float = Field(1.0, ge=0)
+    max_length: int | None = Field(None, ge=8)
+    trust_remote_code: bool = False
+    training: TrainingConfig = Field(default_factory=lambda: FUSION_TRAINING)
+
+    @field_validator("training", mode="before")
+    @classmethod
+    def _from_scratch(cls, value: Any) -> Any:
+        """What is not said of the training is as an encoder needs it that begins from scratch."""
+        return FUSION_TRAINING.model_dump() | value if isinstance(value, dict) else value
+
+    def build(self) -> Learner:
+        """The learner."""
+        settings = {name: getattr(self, name) for name in type(self).model_fields if name not in ("type", "training")}
+        return Fusion(settings.pop("model"), self.training, **settings)
+
+
+class ExtractSection(Section):
+    """`Extract`."""
+
+    type: Literal["extract"]
+    model: str
+    max_length: int | None = Field(384, ge=16)
+    pad_token: str | None = None
+    trust_remote_code: bool = False
+    training: TrainingConfig = Field(default_factory=lambda: TrainingConfig())
+
+    def build(self) -> Learner:
+        """The learner."""
+        settings = {name: getattr(self, name) for name in type(self).model_fields if name not in ("type", "training")}
+        return Extract(settings.pop("model"), self.training, **settings)
+
+
+class GenerateSection(Section):
+    """`Generate`."""
+
+    type: Literal["generate"]
+    model: str
+    prompt: str = "{source}"
+    max_source_length: int = Field(512, ge=8)
+    max_new_tokens: int = Field(64, ge=1)
+    num_beams: int = Field(1, ge=1)
+    lora: dict[str, Any] | None = None
+    embedder: str = EMBEDDER
+    pad_token: str | None = None
+    trust_remote_code: bool = False
+    training: TrainingConfig = Field(default_factory=lambda: GENERATE_TRAINING)
+
+    @field_validator("training", mode="before")
+    @classmethod
+    def _of_writers(cls, value: Any) -> Any:
+        """What is not said of the training is as models that write need it."""
+        return GENERATE_TRAINING.model_dump() | value if isinstance(value, dict) else value
+
+    def build(self) -> Learner:
+        """The learner."""
+        settings = {name: getattr(self, name) for name in type(self).model_fields if name not in ("type", "training")}
+        return Generate(settings.pop("model"), self.training, **settings)
+
+
+LearnerSection = Annotated[
+    FrozenHeadSection | FineTuneSection | FusionSection | GenerateSection | ExtractSection, Field(discriminator="type")
+]
