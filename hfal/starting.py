@@ -8,22 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from datasets import ClassLabel, Dataset
+from datasets import ClassLabel, Dataset, Image
 
 from hfal.config import Source, check_config
 from hfal.data import load_source
 from hfal.errors import HfalError, listing
 from hfal.files import write_text
 from hfal.pool import Pool, drop_empty, labelled
-from hfal.tasks import Task, TextClassification, TokenClassification
+from hfal.tasks import Pairs, QuestionAnswering, Task, TextClassification, TokenClassification, VisualQuestionAnswering
 from hfal.tasks.labels import check_columns
 from hfal.tasks.schemes import tags_for
 
-LABEL_NAMES = ("label", "labels", "class", "category", "sentiment", "target", "intent", "y")
+LABEL_NAMES = ("label", "labels", "answers", "answer", "class", "category", "sentiment", "target", "intent", "y")
 WORD_NAMES = ("tokens", "words")
 TAG_NAMES = ("ner_tags", "tags", "pos_tags", "labels")
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
+LEARNER_OF = {"visual_question_answering": "fusion", "question_answering": "extract"}
+"""Tasks that have a learner of their own."""
 TEMPLATE = """\
 # Written by `hfal init`. Run it with: hfal run {path}
 # Every key is explained in docs/configuration.md{more}.
@@ -35,8 +37,7 @@ seed: 0  # of every chance; the same seed gives the same run
 
 {task}
 
-# frozen_head: embeddings once, then seconds a round. fine_tune: the whole model in each round.
-learner: {{type: frozen_head, model: {model}}}
+{learner}
 
 strategy: {strategy}  # `hfal strategies` lists what there is
 {labels}
@@ -94,6 +95,43 @@ task:
   scheme: {scheme}  # how tags spell entities; none for tags that do not
   illegal: {illegal}  # repair mends tags that the scheme forbids"""
 
+PAIR_NAMES = (
+    ("left", "right"),
+    ("sentence1", "sentence2"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("text_a", "text_b"),
+    ("text1", "text2"),
+)
+"""Columns that are called like the two texts of a pair."""
+LEARNERS = {
+    "frozen_head": """\
+# frozen_head: embeddings once, then seconds a round. fine_tune: the whole model in each round.
+learner: {{type: frozen_head, model: {model}}}""",
+    "fusion": """\
+# The model reads the questions. Name an image_model (and image_size: 224), or a small ResNet learns from scratch.
+learner: {{type: fusion, model: {model}, image_size: 64}}""",
+    "extract": "learner: {{type: extract, model: {model}}}  # any model of AutoModelForQuestionAnswering",
+}
+PAIR_TASK = """\
+task:
+  type: pairs
+  left: {left}  # the columns of both texts
+  right: {right}
+"""
+VQA_TASK = """\
+task:
+  type: visual_question_answering
+  image: {left}  # the column of pictures, or of their paths
+  question: {right}
+"""
+QA_TASK = """\
+task:
+  type: question_answering
+  question: {left}
+  context: {right}  # the text in which the answer stands
+"""
+
 Ask = Callable[[str, str | None, str | None], str]
 
 
@@ -119,7 +157,7 @@ def write_config(
     rows = load_source(Source(source=source))
     tell(f"{len(rows):,} rows with columns {listing(rows.column_names)}")
     text = ask("text", _likely_text(rows), text)
-    check_columns(rows, [text])
+    check_columns(rows, _columns(rows, text))
     if classes is None and label is None and (label := _likely_label(rows, text)) is None:
         tell("No column looks like labels: people will give them. Which are there, divided by commas?")
         classes = ask("labels", None, None)
@@ -129,6 +167,7 @@ def write_config(
     model = ask("model", "demo/minilm" if source.startswith("demo/") else DEFAULT_MODEL, model)
     task, section = _asked_task(rows, text, classes) if label is None else _task_of(rows, text, label)
     tell(f"{len(task.classes)} classes: {listing(task.classes)}")
+    rows = task.prepare(rows)
     kept = drop_empty(rows, task)
     if len(kept) < len(rows):
         tell(f"{len(rows) - len(kept):,} rows have no text: the config leaves them out (skip_empty)")
@@ -145,7 +184,7 @@ def write_config(
         "skip": ", skip_empty: true" if len(kept) < len(rows) else "",
         "test_rows": test_rows,
         "task": section,
-        "model": _quote(model),
+        "learner": LEARNERS[LEARNER_OF.get(task.name, "frozen_head")].format(model=_quote(model)),
         "strategy": task.default_strategy,
         "unit": "words" if task.per_word else "rows",
         "budget": batch * 11,
@@ -162,6 +201,8 @@ def _asked_task(rows: Dataset, text: str, classes: str | None) -> tuple[Task, st
     names = [name.strip() for name in (classes or "").split(",") if name.strip()]
     if not names:
         raise HfalError("labels: name the classes, divided by commas, as in --labels 'negative, neutral, positive'")
+    if len(_columns(rows, text)) == 2:
+        return _of_two(rows, text, None, names)
     if not _is_words(rows, text):
         task: Task = TextClassification(text, label_names=names).resolve(rows)
         return task, ASKED_TEXTS.format(text=_quote(text), names=_list(task.names))
@@ -176,6 +217,8 @@ def _list(names: Sequence[str]) -> str:
 
 def _task_of(rows: Dataset, text: str, label: str) -> tuple[Task, str]:
     """The task that the columns speak of, and how a config says it."""
+    if len(_columns(rows, text)) == 2:
+        return _of_two(rows, text, label, None)
     names = {"text": _quote(text), "label": _quote(label)}
     if not _is_words(rows, text):
         multi_label = isinstance(rows[0][label], list)
@@ -189,6 +232,36 @@ def _task_of(rows: Dataset, text: str, label: str) -> tuple[Task, str]:
             raise
         words = replace(words, illegal="repair")
     return words, WORD_TASK.format(scheme=words.scheme, illegal=words.illegal, **names)
+
+
+def _columns(rows: Dataset, text: str) -> list[str]:
+    """The columns that are read: one, or two with a comma between them."""
+    return [text] if text in rows.column_names else [name.strip() for name in text.split(",")]
+
+
+def _of_two(rows: Dataset, text: str, label: str | None, names: list[str] | None) -> tuple[Task, str]:
+    """The task of rows with a pair of texts, a picture and a question, or a question and its context."""
+    left, right = _columns(rows, text)
+    told = {"left": _quote(left), "right": _quote(right)}
+    column = "answers" if label is None else label
+    if isinstance(rows.features[left], Image):
+        section = VQA_TASK.format(**told)
+        task: Task = VisualQuestionAnswering(left, right, column, names)
+    elif label is not None and _holds_answers(rows, label):
+        return QuestionAnswering(left, right, label), QA_TASK.format(**told) + f"  answers: {_quote(label)}"
+    else:
+        section, column = PAIR_TASK.format(**told), "label" if label is None else label
+        task = Pairs(left, right, column, names)
+    known = task.resolve(task.prepare(rows))
+    field = "answers" if isinstance(task, VisualQuestionAnswering) else "label"
+    more = f"  label_names: {_list(known.names)}" if names else f"  {field}: {_quote(column)}"
+    return known, section + more
+
+
+def _holds_answers(rows: Dataset, column: str) -> bool:
+    """Whether a column holds answers as SQuAD has them."""
+    feature = rows.features[column]
+    return isinstance(feature, dict) and {"text", "answer_start"} <= feature.keys()
 
 
 def _is_words(rows: Dataset, column: str) -> bool:
@@ -205,8 +278,22 @@ def _stem(source: str) -> str:
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(source).stem) or "run"
 
 
+def _likely_two(rows: Dataset) -> str | None:
+    """Two columns that belong together."""
+    names = set(rows.column_names)
+    pictures = [name for name, feature in rows.features.items() if isinstance(feature, Image)]
+    if pictures and "question" in names:
+        return f"{pictures[0]}, question"
+    if "answers" in names and {"question", "context"} <= names and _holds_answers(rows, "answers"):
+        return "question, context"
+    return next((f"{left}, {right}" for left, right in PAIR_NAMES if {left, right} <= names), None)
+
+
 def _likely_text(rows: Dataset) -> str:
     """A column of word lists that is called so, or the text column with the longest values."""
+    two = _likely_two(rows)
+    if two is not None:
+        return two
     words = [name for name in WORD_NAMES if name in rows.column_names and _is_words(rows, name)]
     if words:
         return words[0]
@@ -219,10 +306,11 @@ def _likely_text(rows: Dataset) -> str:
 
 def _likely_label(rows: Dataset, text: str) -> str | None:
     """A column of class labels, or one whose name says so."""
-    if _is_words(rows, text):
+    columns = _columns(rows, text)
+    if len(columns) == 1 and _is_words(rows, text):
         return next((name for name in TAG_NAMES if name in rows.column_names), None)
     for name, feature in rows.features.items():
         if isinstance(getattr(feature, "feature", feature), ClassLabel):
             return str(name)
-    lower = {str(name).lower(): str(name) for name in rows.column_names if name != text}
+    lower = {str(name).lower(): str(name) for name in rows.column_names if name not in columns}
     return next((lower[name] for name in LABEL_NAMES if name in lower), None)

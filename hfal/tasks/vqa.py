@@ -61,7 +61,7 @@ class VisualQuestionAnswering:
 
     name: ClassVar[str] = "visual_question_answering"
     auto_model: ClassVar[str] = "AutoModelForVisualQuestionAnswering"
-    default_strategy: ClassVar[str] = "margin>kmeans(prefilter=10)"
+    default_strategy: ClassVar[str] = "badge"
     default_start: ClassVar[str] = "random"
     asks: ClassVar[str] = "answer"
     per_word: ClassVar[bool] = False
