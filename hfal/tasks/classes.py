@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hfal.errors import HfalError, listing
-from hfal.functional import Legal
 from hfal.tasks.base import Batch
-from hfal.tasks.labels import check_columns, check_names, index_of, names_in
+from hfal.tasks.labels import check_names, index_of, names_in
 from hfal.tasks.scores import class_scores
+from hfal.tasks.usual import RowTask, blank, check_text
 
 
-class ClassifiedText:
+class ClassifiedText(RowTask):
     """Base of tasks whose rows are one text or two, with one label of C or (with `multi_label`) any number of them.
 
     A subclass is a frozen dataclass with the fields `label` and `label_names`, and says its `inputs`.
@@ -29,18 +29,12 @@ class ClassifiedText:
 
     label: str
     label_names: Sequence[str] | None
-    multi_label: bool = False
 
     auto_model: ClassVar[str] = "AutoModelForSequenceClassification"
     default_strategy: ClassVar[str] = "margin>kmeans(prefilter=10)"
     default_start: ClassVar[str] = "typiclust"
-    per_word: ClassVar[bool] = False
     embedded: ClassVar[str] = "text"
     yields: ClassVar[frozenset[str]] = frozenset({"row"})
-    output_fields: ClassVar[frozenset[str]] = frozenset({"logits"})
-    checks_row: ClassVar[bool] = False
-    skips_empty: ClassVar[bool] = False
-    legal: ClassVar[Legal | None] = None
 
     def __post_init__(self) -> None:
         if self.label_names is None:
@@ -82,17 +76,9 @@ class ClassifiedText:
         """A name, or a list of them."""
         return pa.list_(pa.string()) if self.multi_label else pa.string()
 
-    def prepare(self, dataset: Dataset) -> Dataset:
-        """The same rows."""
-        return dataset
-
     def resolve(self, dataset: Dataset) -> Self:
         """Check the columns of text, and find the label names where none were given."""
-        check_columns(dataset, self.inputs)
-        for column in self.inputs:
-            kind = getattr(dataset.features[column], "dtype", None)
-            if kind not in ("string", "large_string"):
-                raise HfalError(f"column {column!r} must hold text, but it holds {kind or 'structures'}")
+        check_text(dataset, self.inputs)
         if self.label_names is not None:
             return self
         if self.label not in dataset.column_names:
@@ -110,12 +96,7 @@ class ClassifiedText:
 
     def empty(self, batch: Batch) -> list[str | None]:
         """Missing and blank texts."""
-        found: list[str | None] = [None] * len(batch[self.inputs[0]])
-        for column in reversed(self.inputs):
-            for at, text in enumerate(batch[column]):
-                if text is None or not text.strip():
-                    found[at] = f"column {column!r} is {'missing (None)' if text is None else 'empty'}"
-        return found
+        return blank(batch, self.inputs)
 
     def tokenizer_inputs(self, batch: Batch) -> tuple[list[str], ...]:
         """The text of each row, or the two texts."""
@@ -139,10 +120,6 @@ class ClassifiedText:
         if self.multi_label:
             return [self.names[index] for index in encoded]
         return self.names[encoded]
-
-    def joined(self, other: Any, what: str) -> Self:
-        """The same: a label that the pool does not have is refused where it is met."""
-        return self
 
     def present(self, row: Mapping[str, Any], encoded: Any) -> Any:
         """The name or names."""

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hfal.errors import HfalError
-from hfal.functional import Legal
 from hfal.tasks.base import Batch
-from hfal.tasks.labels import check_columns, with_column
+from hfal.tasks.labels import with_column
+from hfal.tasks.usual import RowTask, blank, check_text
 
 TARGET_WORDS = "target_words"
 
 
 @dataclass(frozen=True)
-class Generation:
+class Generation(RowTask):
     """A text is written for a source.
 
     A label is a text, or a list of texts each of which is right (references, for rows that are measured on; the first
@@ -40,14 +40,9 @@ class Generation:
     default_strategy: ClassVar[str] = "idds"
     default_start: ClassVar[str] = "idds"
     asks: ClassVar[str] = "text"
-    per_word: ClassVar[bool] = False
     embedded: ClassVar[str] = "source"
     yields: ClassVar[frozenset[str]] = frozenset({"latent", "text"})
     output_fields: ClassVar[frozenset[str]] = frozenset({"texts", "token_log_probs"})
-    checks_row: ClassVar[bool] = False
-    skips_empty: ClassVar[bool] = False
-    multi_label: ClassVar[bool] = False
-    legal: ClassVar[Legal | None] = None
     names: ClassVar[tuple[str, ...]] = ()
     classes: ClassVar[tuple[str, ...]] = ()
 
@@ -90,14 +85,7 @@ class Generation:
 
     def resolve(self, dataset: Dataset) -> Self:
         """Check the column of sources."""
-        check_columns(dataset, self.inputs)
-        kind = getattr(dataset.features[self.source], "dtype", None)
-        if kind not in ("string", "large_string"):
-            raise HfalError(f"column {self.source!r} must hold text, but it holds {kind or 'structures'}")
-        return self
-
-    def joined(self, other: Any, what: str) -> Self:
-        """The same."""
+        check_text(dataset, self.inputs)
         return self
 
     def keys(self, batch: Batch) -> list[bytes]:
@@ -106,8 +94,7 @@ class Generation:
 
     def empty(self, batch: Batch) -> list[str | None]:
         """Missing and blank sources."""
-        problems = ("missing (None)" if t is None else None if t.strip() else "empty" for t in batch[self.source])
-        return [problem and f"column {self.source!r} is {problem}" for problem in problems]
+        return blank(batch, self.inputs)
 
     def tokenizer_inputs(self, batch: Batch) -> tuple[list[str], ...]:
         """The source."""

@@ -18,16 +18,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hfal.errors import HfalError
-from hfal.functional import Legal
 from hfal.tasks.base import Batch
-from hfal.tasks.labels import check_columns
+from hfal.tasks.usual import RowTask, blank, check_text
 
 Span = dict[str, Any]
 """`start`, in characters, and `text`."""
 
 
 @dataclass(frozen=True)
-class QuestionAnswering:
+class QuestionAnswering(RowTask):
     """A question about a context has an answer that stands in it (SQuAD; Rajpurkar et al. 2016), or none.
 
     A label is as SQuAD has it, `{"text": [...], "answer_start": [...]}` (empty lists: no answer), a list of
@@ -49,14 +48,10 @@ class QuestionAnswering:
     default_strategy: ClassVar[str] = "margin>kmeans(prefilter=10)"
     default_start: ClassVar[str] = "typiclust"
     asks: ClassVar[str] = "span"
-    per_word: ClassVar[bool] = False
     embedded: ClassVar[str] = "span"
     yields: ClassVar[frozenset[str]] = frozenset({"row", "text"})
     output_fields: ClassVar[frozenset[str]] = frozenset({"logits", "texts", "starts"})
     checks_row: ClassVar[bool] = True
-    skips_empty: ClassVar[bool] = False
-    multi_label: ClassVar[bool] = False
-    legal: ClassVar[Legal | None] = None
     names: ClassVar[tuple[str, ...]] = ()
     classes: ClassVar[tuple[str, ...]] = ("answer",)
 
@@ -89,21 +84,9 @@ class QuestionAnswering:
         """One text; empty where there is no answer."""
         return pa.string()
 
-    def prepare(self, dataset: Dataset) -> Dataset:
-        """The same rows."""
-        return dataset
-
     def resolve(self, dataset: Dataset) -> Self:
         """Check the columns."""
-        check_columns(dataset, self.inputs)
-        for column in self.inputs:
-            kind = getattr(dataset.features[column], "dtype", None)
-            if kind not in ("string", "large_string"):
-                raise HfalError(f"column {column!r} must hold text, but it holds {kind or 'structures'}")
-        return self
-
-    def joined(self, other: Any, what: str) -> Self:
-        """The same."""
+        check_text(dataset, self.inputs)
         return self
 
     def keys(self, batch: Batch) -> list[bytes]:
@@ -113,12 +96,7 @@ class QuestionAnswering:
 
     def empty(self, batch: Batch) -> list[str | None]:
         """Missing and blank texts."""
-        found: list[str | None] = [None] * len(batch[self.question])
-        for column in reversed(self.inputs):
-            for at, text in enumerate(batch[column]):
-                if text is None or not text.strip():
-                    found[at] = f"column {column!r} is {'missing (None)' if text is None else 'empty'}"
-        return found
+        return blank(batch, self.inputs)
 
     def tokenizer_inputs(self, batch: Batch) -> tuple[list[str], ...]:
         """Question and context."""

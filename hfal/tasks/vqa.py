@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hfal.errors import HfalError, listing
-from hfal.functional import Legal
 from hfal.pictures import key, problems
 from hfal.tasks.base import Batch
 from hfal.tasks.labels import check_columns, check_names, index_of
 from hfal.tasks.scores import class_scores
+from hfal.tasks.usual import RowTask, blank, check_text
 
 ENOUGH = 3
 """People who must have given an answer for it to be wholly right (Antol et al. 2015)."""
@@ -30,7 +30,7 @@ SHOWN_CLASSES = 100
 
 
 @dataclass(frozen=True)
-class VisualQuestionAnswering:
+class VisualQuestionAnswering(RowTask):
     """A question about a picture has an answer of C, or several right ones.
 
     A label is an answer, a list of right answers, or (with `votes`) the answers of several people, as a list with
@@ -64,14 +64,9 @@ class VisualQuestionAnswering:
     default_strategy: ClassVar[str] = "badge"
     default_start: ClassVar[str] = "random"
     asks: ClassVar[str] = "answer"
-    per_word: ClassVar[bool] = False
     embedded: ClassVar[str] = "picture"
     yields: ClassVar[frozenset[str]] = frozenset({"row", "latent"})
-    output_fields: ClassVar[frozenset[str]] = frozenset({"logits"})
-    checks_row: ClassVar[bool] = False
     skips_empty: ClassVar[bool] = True
-    multi_label: ClassVar[bool] = False
-    legal: ClassVar[Legal | None] = None
 
     def __post_init__(self) -> None:
         if self.label_names is not None:
@@ -132,9 +127,7 @@ class VisualQuestionAnswering:
     def resolve(self, dataset: Dataset) -> Self:
         """Check the columns, and find the answers where none were given."""
         check_columns(dataset, self.inputs)
-        kind = getattr(dataset.features[self.question], "dtype", None)
-        if kind not in ("string", "large_string"):
-            raise HfalError(f"column {self.question!r} must hold text, but it holds {kind or 'structures'}")
+        check_text(dataset, [self.question])
         if self.label_names is not None:
             return self
         if self.answers not in dataset.column_names:
@@ -151,10 +144,6 @@ class VisualQuestionAnswering:
             raise HfalError(f"column {self.answers!r} has {len(most)} different answers; at least two are needed")
         return replace(self, label_names=tuple(sorted(most)))
 
-    def joined(self, other: Any, what: str) -> Self:
-        """The same: other answers are kept, and never given."""
-        return self
-
     def keys(self, batch: Batch) -> list[bytes]:
         """What the picture's file holds, and the question."""
         pairs = zip(batch[self.image], batch[self.question], strict=True)
@@ -162,15 +151,12 @@ class VisualQuestionAnswering:
 
     def empty(self, batch: Batch) -> list[str | None]:
         """Pictures that are missing or do not decode, questions without words."""
-        found: list[str | None] = []
-        for problem, question in zip(problems(batch[self.image]), batch[self.question], strict=True):
-            if problem:
-                found.append(f"column {self.image!r} {problem}")
-            elif question is None or not question.strip():
-                found.append(f"column {self.question!r} is {'missing (None)' if question is None else 'empty'}")
-            else:
-                found.append(None)
-        return found
+        pictures = problems(batch[self.image])
+        questions = blank(batch, [self.question])
+        return [
+            f"column {self.image!r} {broken}" if broken else silent
+            for broken, silent in zip(pictures, questions, strict=True)
+        ]
 
     def tokenizer_inputs(self, batch: Batch) -> tuple[list[str], ...]:
         """The question."""
