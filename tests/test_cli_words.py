@@ -1,10 +1,7 @@
 """Entities on the command line: files, budgets in words, reports, several processes."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 
 import pyarrow.parquet as pq
 import pytest
@@ -13,6 +10,7 @@ from datasets import load_dataset
 
 from hfal.tasks.schemes import spans
 from tests.conftest import TAGS, make_tagged
+from tests.processes import run_on
 from tests.test_cli import hfal, selections
 
 
@@ -155,17 +153,7 @@ def test_two_processes_choose_the_same_rows_as_one(project, tmp_path):
     ]
     changes += ["learner.training={min_steps: 20, num_train_epochs: 1, learning_rate: 1.0e-3}"]
     for processes, name in ((1, "one"), (2, "two")):
-        launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--standalone"]
-        launch += ["-m", "hfal", "run", str(project[0] / "config.yaml")]
-        done = subprocess.run(
-            [*launch, *options_for(*changes, f"output_dir={tmp_path / name}")],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
-            timeout=200,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        run_on(processes, project[0] / "config.yaml", *changes, f"output_dir={tmp_path / name}")
     assert selections(tmp_path / "one") == selections(tmp_path / "two")
     scores = [json.loads((tmp_path / name / "rounds" / "0002" / "metrics.json").read_text()) for name in ("one", "two")]
     assert scores[0] == scores[1]

@@ -1,10 +1,7 @@
 """Questions about pictures through the loop: runs, people, files, processes."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -23,6 +20,7 @@ from hfal.predicting import predict_file
 from hfal.report.view import open_run
 from hfal.running import run_config
 from tests.pictures import make_questions
+from tests.processes import run_on
 from tests.test_cli import selections
 
 SHORT = {"num_train_epochs": 1, "min_steps": 3, "per_device_train_batch_size": 16}
@@ -186,16 +184,7 @@ def test_impossible_settings_are_one_line():
 def test_two_processes_choose_the_same_pictures_as_one(tmp_path, tiny_model):
     config = write_project(tmp_path, tiny_model, baseline=None)
     for processes, name in ((1, "one"), (2, "two")):
-        launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--standalone"]
-        done = subprocess.run(
-            [*launch, "-m", "hfal", "run", str(config), "--set", f"output_dir={tmp_path / name}"],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
-            timeout=200,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        run_on(processes, config, f"output_dir={tmp_path / name}")
     assert selections(tmp_path / "one") == selections(tmp_path / "two")
     scores = [json.loads((tmp_path / name / "rounds/0002/metrics.json").read_text()) for name in ("one", "two")]
     assert scores[0] == scores[1]

@@ -1,10 +1,7 @@
 """Texts that are written, through the loop: runs, budgets in words, people."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -23,6 +20,7 @@ from hfal.predicting import predict_file
 from hfal.running import run_config
 from hfal.tasks import Generation
 from hfal.tasks.text_scores import rouge, score_texts
+from tests.processes import run_on
 from tests.test_cli import selections
 from tests.writing import make_texts, save_tiny_writer
 
@@ -155,16 +153,7 @@ def test_people_write_and_change_what_is_suggested(tmp_path, tiny_model, writer)
 def test_two_processes_write_and_choose_the_same_as_one(tmp_path, tiny_model, writer):
     config = write_project(tmp_path, writer, tiny_model, strategy="semantic_entropy(mc_samples=3)")
     for processes, name in ((1, "one"), (2, "two")):
-        launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--standalone"]
-        done = subprocess.run(
-            [*launch, "-m", "hfal", "run", str(config), "--set", f"output_dir={tmp_path / name}"],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
-            timeout=200,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        run_on(processes, config, f"output_dir={tmp_path / name}")
     assert selections(tmp_path / "one") == selections(tmp_path / "two")
 
 

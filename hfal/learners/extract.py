@@ -19,20 +19,20 @@ from hfal.compute import derive_seed, is_main, own_randomness, state
 from hfal.dropout import ConsistentDropout, dropout_on
 from hfal.errors import HfalError, listing
 from hfal.inference import plan_batches, token_budget
-from hfal.learners.base import evaluate
 from hfal.learners.by_row import ByRow
 from hfal.learners.looking import NOT_YET
+from hfal.learners.trained import TrainedLearner
 from hfal.models import load_tokenizer, load_writer, max_length_of, pool_hidden, quiet
 from hfal.signals import Needs, Signals
 from hfal.spans_read import BEST, LOW, Candidate, SpanExamples, Windows, best_spans, read_windows
 from hfal.tasks.base import Task
 from hfal.tasks.question_answering import QuestionAnswering
-from hfal.training import FitReport, TrainingConfig, train
+from hfal.training import FitReport, TrainingConfig
 
 KNOWN = frozenset({"logits", "mc_logits", "embeddings", "texts", "starts", "lengths"})
 
 
-class Extract:
+class Extract(TrainedLearner[PreTrainedModel]):
     """Any model of `AutoModelForQuestionAnswering`, trained anew on all labels in each round.
 
     What strategies see as classes are a row's own best 20 spans (no answer among them): margin, entropy, bald and the
@@ -60,8 +60,8 @@ class Extract:
         self.max_length = max_length
         self.pad_token = pad_token
         self.trust_remote_code = trust_remote_code
-        self._model: PreTrainedModel | None = None
-        self._trained = False
+
+    task: QuestionAnswering
 
     def describe(self) -> dict[str, Any]:
         """The learner as configuration."""
@@ -83,27 +83,13 @@ class Extract:
         with own_randomness(derive_seed("head", self.seed)):
             return load_writer(AutoModelForQuestionAnswering, self.name, trust_remote_code=self.trust_remote_code)
 
-    @property
-    def model(self) -> PreTrainedModel:
-        """The last model trained."""
-        if self._model is None or not self._trained:
-            raise HfalError("no model has been trained yet")
-        return self._model
-
     def _windows(self, rows: Dataset) -> Windows:
         return read_windows(self.tokenizer, rows[self.task.question], rows[self.task.context], self._length)
 
     def fit(self, train_rows: Dataset, validation: Dataset | None = None) -> FitReport:
         """See `Learner.fit`."""
-        model, report = train(
-            self._fresh(),
-            self.task,
-            self._examples(train_rows),
-            self.config,
-            seed=derive_seed("train", self.seed, len(train_rows)),
-            validation=None if validation is None else self._examples(validation),
-            logs=None if self.cache is None else self.cache.parent / "logs",
-        )
+        held_out = None if validation is None else self._examples(validation)
+        model, report = self._train(self._fresh(), self._examples(train_rows), held_out, len(train_rows))
         self._model, self._trained = model, True
         return report
 
@@ -179,10 +165,6 @@ class Extract:
             scores = [[float(begin[c.window, c.first] + stop[c.window, c.last]) for c in row] for row in found]
             samples.append(torch.stack([_padded(row) for row in scores]))
         return torch.stack(samples)
-
-    def evaluate(self, rows: Dataset) -> dict[str, Any]:
-        """See `Learner.evaluate`."""
-        return evaluate(self, self.task, rows)
 
     def save(self, folder: Path) -> None:
         """See `Learner.save`."""

@@ -17,8 +17,8 @@ from hfal.compute import barrier, derive_seed, from_main, is_main, own_randomnes
 from hfal.errors import HfalError
 from hfal.files import write_file
 from hfal.inference import as_signals, reducer, run_pass, token_budget
-from hfal.learners.base import evaluate
 from hfal.learners.looking import NOT_YET, UNTRAINED, look_budget, look_of
+from hfal.learners.trained import TrainedLearner
 from hfal.looks import both
 from hfal.models import POOLINGS, check_pooling, max_length_of, quiet
 from hfal.pool import content_keys
@@ -28,12 +28,12 @@ from hfal.sides import PairStore
 from hfal.signals import Needs, Signals
 from hfal.tasks.base import Task
 from hfal.tokens import TokenCache
-from hfal.training import Examples, FitReport, TrainingConfig, Weights, autocast_for, train
+from hfal.training import Examples, FitReport, TrainingConfig, Weights, autocast_for
 
 CHECKPOINTS = "checkpoints"
 
 
-class FineTune:
+class FineTune(TrainedLearner[PreTrainedModel]):
     """Any encoder of `AutoModelForSequenceClassification` (for words, `AutoModelForTokenClassification`), trained
     anew on all labels in each round.
 
@@ -66,8 +66,6 @@ class FineTune:
         self.pooling = pooling
         self.pad_token = pad_token
         self.trust_remote_code = trust_remote_code
-        self._model: PreTrainedModel | None = None
-        self._trained = False
         self._checkpoints: list[Weights] = []
 
     def describe(self) -> dict[str, Any]:
@@ -124,13 +122,6 @@ class FineTune:
         self._model, self._trained, self._checkpoints = self._fresh(), True, []
 
     @property
-    def model(self) -> PreTrainedModel:
-        """The last model trained."""
-        if self._model is None or not self._trained:
-            raise HfalError("no model has been trained yet")
-        return self._model
-
-    @property
     def reads_unlabeled(self) -> bool:
         """Whether `fit` is to be given the rows without labels."""
         return self.config.waal > 0
@@ -140,16 +131,9 @@ class FineTune:
     ) -> FitReport:
         """See `Learner.fit`; `unlabeled` are further rows with the task's inputs, for losses that read them."""
         checkpoints: list[Weights] = []
-        model, report = train(
-            self._fresh(),
-            self.task,
-            self._examples(train_rows, unlabeled),
-            self.config,
-            seed=derive_seed("train", self.seed, len(train_rows)),
-            validation=None if validation is None else self._examples(validation),
-            logs=None if self.cache is None else self.cache.parent / "logs",
-            checkpoints=checkpoints,
-        )
+        held_out = None if validation is None else self._examples(validation)
+        examples = self._examples(train_rows, unlabeled)
+        model, report = self._train(self._fresh(), examples, held_out, len(train_rows), checkpoints)
         self._model, self._trained, self._checkpoints = model, True, checkpoints
         return report
 
@@ -216,10 +200,6 @@ class FineTune:
             )
         device = state().device
         return [{name: value.to(device) for name, value in weights.items()} for weights in self._checkpoints]
-
-    def evaluate(self, rows: Dataset) -> dict[str, Any]:
-        """See `Learner.evaluate`."""
-        return evaluate(self, self.task, rows)
 
     def save(self, folder: Path) -> None:
         """See `Learner.save`."""

@@ -22,8 +22,8 @@ from hfal.frozen import FrozenHeadModel
 from hfal.functional import boundary_distance
 from hfal.fusion import FusionClassifier, FusionConfig, from_config
 from hfal.inference import Collected, Outputs, as_signals, reducer
-from hfal.learners.base import evaluate
 from hfal.learners.looking import NOT_YET
+from hfal.learners.trained import TrainedLearner
 from hfal.models import label_config, load_encoder, load_tokenizer, max_length_of, quiet
 from hfal.pixels import PixelStore
 from hfal.reading import plain_encoder
@@ -32,7 +32,7 @@ from hfal.signals import Needs, Signals
 from hfal.tasks.base import Task
 from hfal.tasks.vqa import VisualQuestionAnswering
 from hfal.tokens import TokenCache
-from hfal.training import FitReport, TrainingConfig, train
+from hfal.training import FitReport, TrainingConfig
 from hfal.visual import PictureFeatures, VisualExamples, image_statistics, sharpen_norms
 
 SMALL = {"embedding_size": 16, "hidden_sizes": [16, 32, 64], "depths": [1, 1, 1], "layer_type": "basic"}
@@ -64,7 +64,7 @@ class Read:
     pictures: NDArray[np.int64]
 
 
-class Fusion:
+class Fusion(TrainedLearner[FusionClassifier]):
     """A `FusionClassifier`, trained anew on all labels in each round. The text encoder stays as it was pretrained.
 
     Args:
@@ -108,8 +108,6 @@ class Fusion:
         self.latent_weight = latent_weight
         self.max_length = max_length
         self.trust_remote_code = trust_remote_code
-        self._model: FusionClassifier | None = None
-        self._trained = False
 
     def describe(self) -> dict[str, Any]:
         """The learner as configuration."""
@@ -162,13 +160,6 @@ class Fusion:
         model.eval()
         return model
 
-    @property
-    def model(self) -> FusionClassifier:
-        """The last model trained."""
-        if self._model is None or not self._trained:
-            raise HfalError("no model has been trained yet")
-        return self._model
-
     def _texts_of(self, texts: Sequence[str]) -> Tensor:
         """[N, D] sentence embeddings."""
         return self.texts.gather(self.texts.slots(Dataset.from_dict({SIDE.text: list(texts)})))
@@ -182,15 +173,7 @@ class Fusion:
         model = self._fresh()
         examples = self._examples(model, train_rows)
         held_out = None if validation is None else self._examples(model, validation)
-        model, report = train(
-            model,
-            self.task,
-            examples,
-            self.config,
-            seed=derive_seed("train", self.seed, len(train_rows)),
-            validation=held_out,
-            logs=None if self.cache is None else self.cache.parent / "logs",
-        )
+        model, report = self._train(model, examples, held_out, len(train_rows))
         if not self.freeze_image:
             sharpen_norms(model, self.pixels, examples.pictures)
         self._use(model)
@@ -269,10 +252,6 @@ class Fusion:
         if "mc_latent" in needs.every_field:
             found["mc_latent"] = nn.functional.normalize(self._latent(samples), dim=-1)
         return found
-
-    def evaluate(self, rows: Dataset) -> dict[str, Any]:
-        """See `Learner.evaluate`."""
-        return evaluate(self, self.task, rows)
 
     def save(self, folder: Path) -> None:
         """See `Learner.save`: one folder with both encoders and the head."""

@@ -20,9 +20,9 @@ from hfal.embeddings import EmbeddingStore
 from hfal.errors import HfalError, count, listing
 from hfal.generating import Writer, WritingExamples, token_scores, write
 from hfal.inference import plan_batches, token_budget
-from hfal.learners.base import evaluate
 from hfal.learners.by_row import ByRow
 from hfal.learners.looking import NOT_YET
+from hfal.learners.trained import TrainedLearner
 from hfal.models import load_config_of, load_tokenizer, load_writer, max_length_of, quiet
 from hfal.pool import content_keys
 from hfal.reading import plain_encoder
@@ -31,7 +31,7 @@ from hfal.signals import OF_TEXTS, Needs, Signals
 from hfal.tasks.base import Task
 from hfal.tasks.generation import Generation
 from hfal.tokens import TokenCache, Tokens
-from hfal.training import FitReport, TrainingConfig, train
+from hfal.training import FitReport, TrainingConfig
 
 logger = logging.getLogger("hfal")
 
@@ -41,7 +41,7 @@ EMBEDDER = "sentence-transformers/all-MiniLM-L6-v2"
 TRAINING = TrainingConfig(num_train_epochs=3, learning_rate=1e-4, min_steps=60)
 
 
-class Generate:
+class Generate(TrainedLearner[PreTrainedModel]):
     """Any model of `AutoModelForSeq2SeqLM` or `AutoModelForCausalLM`, trained anew on all labels in each round.
 
     Args:
@@ -84,8 +84,8 @@ class Generate:
         self.embedder = embedder
         self.pad_token = pad_token
         self.trust_remote_code = trust_remote_code
-        self._model: PreTrainedModel | None = None
-        self._trained = False
+
+    task: Generation
 
     def describe(self) -> dict[str, Any]:
         """The learner as configuration."""
@@ -135,31 +135,10 @@ class Generate:
                 model.config.pad_token_id = self.tokenizer.pad_token_id
             return model if self.lora is None else _adapted(model, self.lora)
 
-    @property
-    def current(self) -> PreTrainedModel:
-        """The last model trained, or the one that it begins from."""
-        if self._model is None:
-            raise HfalError("the learner is not bound to a task yet: call bind(task, seed) first")
-        return self._model
-
-    @property
-    def model(self) -> PreTrainedModel:
-        """The last model trained."""
-        if self._model is None or not self._trained:
-            raise HfalError("no model has been trained yet")
-        return self._model
-
     def fit(self, train_rows: Dataset, validation: Dataset | None = None) -> FitReport:
         """See `Learner.fit`."""
-        model, report = train(
-            self._fresh(),
-            self.task,
-            self._examples(train_rows),
-            self.config,
-            seed=derive_seed("train", self.seed, len(train_rows)),
-            validation=None if validation is None else self._examples(validation),
-            logs=None if self.cache is None else self.cache.parent / "logs",
-        )
+        held_out = None if validation is None else self._examples(validation)
+        model, report = self._train(self._fresh(), self._examples(train_rows), held_out, len(train_rows))
         self._model, self._trained = model, True
         self._tell()
         return report
@@ -263,10 +242,6 @@ class Generate:
                 flat = self.embed_now([text for row in fields["samples"] for text in row])
                 fields["mc_latent"] = flat.view(len(drawn), needs.mc_samples, -1).transpose(0, 1)
         return fields
-
-    def evaluate(self, rows: Dataset) -> dict[str, Any]:
-        """See `Learner.evaluate`."""
-        return evaluate(self, self.task, rows)
 
     def save(self, folder: Path) -> None:
         """See `Learner.save`: the model, or the adapters as peft saves them."""
