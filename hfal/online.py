@@ -116,4 +116,4 @@ class OnlineWriter:
         self.optimizer.zero_grad()
         self.model.eval()
         self.turns.append(turn)
-        return float(loss)
+        return float(loss.detach())

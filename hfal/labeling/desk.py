@@ -16,6 +16,7 @@ from hfal.labeling.words import entities, label_from, marks_words, text_and_boun
 from hfal.labeling.work import Row, Work, asked_in, open_work
 from hfal.pictures import is_picture, shown
 from hfal.rounds import Ledger
+from hfal.tasks import Relations
 from hfal.tasks.base import TYPED
 
 LEASE = 600.0
@@ -269,6 +270,8 @@ class Desk:
         else:
             found["pictures"] = [[name, shown(cell, PICTURE)] for name, cell in cells.items() if is_picture(cell)]
             found["texts"] = [[name, str(cell)] for name, cell in cells.items() if not is_picture(cell)]
+            if isinstance(work.task, Relations):
+                found["segments"] = [list(piece) for piece in work.task.segments(cells[work.task.text])]
         return found
 
     def _shown(self, row: str, label: Any) -> Any:

@@ -88,6 +88,18 @@ class Relations(ClassifiedText):
             text = text.replace(mark, "")
         return text
 
+    def segments(self, text: str) -> list[tuple[str, int | None]]:
+        """A marked text as pieces in their order, each with the entity that it is: 1, 2, or None for neither."""
+        places = sorted((text.index(mark), mark) for mark in self.markers)
+        pieces: list[tuple[str, int | None]] = []
+        at, inside = 0, None
+        for place, mark in places:
+            pieces.append((text[at:place], inside))
+            number = self.markers.index(mark)
+            inside = number // 2 + 1 if number % 2 == 0 else None
+            at = place + len(mark)
+        return [piece for piece in (*pieces, (text[at:], None)) if piece[0]]
+
     def metrics(self, logits: Tensor, encoded: Sequence[Any]) -> dict[str, Any]:
         """`macro_f1` over the relations that the labels have (`none` left out), `accuracy` and `per_class`."""
         found = super().metrics(logits, encoded)

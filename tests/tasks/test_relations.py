@@ -46,3 +46,17 @@ def test_the_label_of_no_relation_is_one_of_the_names():
     rows = Dataset.from_dict({"text": ["<e2>fine</e2> <e1>this</e1>"], "label": ["x"]})
     with pytest.raises(HfalError, match="none: 'Othr' is not one of Other, Part"):
         Relations(label_names=["Other", "Part"], none="Othr").resolve(rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        (
+            "an <e1>array</e1> of <e2>cells</e2>.",
+            [("an ", None), ("array", 1), (" of ", None), ("cells", 2), (".", None)],
+        ),
+        ("<e2>cells</e2><e1>array</e1>", [("cells", 2), ("array", 1)]),
+    ],
+)
+def test_pieces_of_a_marked_text_say_which_entity_they_are(text, pieces):
+    assert TASK.segments(text) == pieces

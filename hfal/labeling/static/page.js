@@ -80,6 +80,7 @@ function alertName(text) {
 
 function help() {
   if (kind === "answer") return "Type the answer; enter sends it.";
+  if (single) return "Mark the answer: ← → move, shift selects, 1 marks, delete unmarks; enter sends it, or that there is none.";
   if (kind === "text") return "Write the text; ctrl and enter send it.";
   const keys = { one: "1–9 answer", several: "1–9 choose, enter sends", words: "← → move, shift selects, 1–9 mark, delete unmarks, enter sends" };
   return `Keys: ${keys[kind]} · s skip · f flag · backspace undoes the last answer`;
@@ -155,7 +156,12 @@ function draw() {
     const part = make("p", undefined);
     part.dir = "auto";
     if (row.texts.length > 1) part.append(make("small", name));
-    part.append(document.createTextNode(text));
+    if (row.segments) for (const [piece, entity] of row.segments) {
+      const shown = entity ? make("b", piece, "in") : document.createTextNode(piece);
+      if (entity) shown.style.setProperty("--c", COLORS[entity - 1]);
+      part.append(shown);
+      if (entity) { const tag = make("i", String(entity), "kind"); tag.style.setProperty("--c", COLORS[entity - 1]); part.append(tag); }
+    } else part.append(document.createTextNode(text));
     place.append(part);
   }
   drawLabels();
