@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hfal.budget import Budget, Cost
     from hfal.errors import HfalError
-    from hfal.learners import FineTune, FrozenHead
+    from hfal.joint import Joint
+    from hfal.learners import Extract, FineTune, FrozenHead, Fusion, Generate
     from hfal.loop import ActiveLearner
     from hfal.oracles import Simulated
     from hfal.pool import Pool
@@ -27,10 +28,14 @@ __all__ = [
     "ActiveLearner",
     "Budget",
     "Cost",
+    "Extract",
     "FineTune",
     "FrozenHead",
+    "Fusion",
+    "Generate",
     "Generation",
     "HfalError",
+    "Joint",
     "Pairs",
     "Pool",
     "QuestionAnswering",
@@ -49,7 +54,11 @@ _HOME = {
     "Cost": "budget",
     "FineTune": "learners",
     "FrozenHead": "learners",
+    "Extract": "learners",
+    "Fusion": "learners",
+    "Generate": "learners",
     "HfalError": "errors",
+    "Joint": "joint",
     "Pairs": "tasks",
     "Generation": "tasks",
     "Pool": "pool",

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from datasets import Dataset
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hfal.asking import chosen_by, selection_table
@@ -30,7 +31,7 @@ from hfal.pool import Pool, Positions, content_keys, labelled
 from hfal.rounds import Ledger, Round, label_table
 from hfal.seeing import Seeing
 from hfal.signals import Needs
-from hfal.strategies import Context, Selection, Strategy, check_units, make, resolve
+from hfal.strategies import Context, Scored, Selection, Strategy, check_units, make, resolve
 from hfal.strategies.within import Limit, allowance, select_within
 from hfal.tasks.base import TYPED
 
@@ -362,12 +363,50 @@ class ActiveLearner:
         with clock("select"):
             selection = from_main(select_within(strategy, context, limits, name))
             selection, is_audited = mixed(selection, drawn, generator_for("audit", self.seed, number))
+        return self._table(number, selection, name, is_audited, clock)
+
+    def _table(
+        self, number: int, selection: Selection, name: str, is_audited: NDArray[np.bool_], clock: Clock
+    ) -> pa.Table:
         predicted = None
         if number > 0:
             with clock("score"):  # a look at the rows chosen, for the report: k rows, not the pool
                 predicted = outputs_of(self.learner, self.pool.task, self.pool.inputs(selection.rows))
         costs = self._costs(selection.rows, self.budget.unit)
         return selection_table(self.pool, selection, name, is_audited, costs, predicted)
+
+    def scores(self, number: int) -> tuple[Positions, Tensor]:
+        """The rows that can be asked in a round, in canonical order, and how much the strategy wants each.
+
+        Raises:
+            HfalError: the strategy gives rows no scores of their own.
+        """
+        strategy = resolve(self.strategy, number)
+        if not isinstance(strategy, Scored):
+            name = self._names[id(self.strategy)]
+            raise HfalError(f"{name} gives rows no scores of their own, as margin, entropy or mnlp do")
+        self._ready(number - 1)
+        context = self._context(number, strategy.needs)
+        return context.pool.rows, context.pool.reduced[repr(strategy)]
+
+    def ask(self, number: int, rows: Positions, scores: NDArray[np.float32], name: str) -> None:
+        """Have a round ask these rows, in this order, instead of choosing."""
+        chosen = Selection(rows, scores.astype(np.float32))
+        self._ready(number - 1)
+        table = self._table(number, chosen, name, np.zeros(len(rows), dtype=bool), Clock())
+        self.ledger.write_selection(number, table)
+
+    def choose_first(self) -> Positions:
+        """The seed set, chosen and written down where it is not yet."""
+        if self.ledger.selection(0) is None:
+            self.ledger.write_selection(0, self._choose(0, -1, Clock()))
+        first = self.ledger.selection(0)
+        assert first is not None
+        return self.pool.positions(first["id"].to_pylist())
+
+    def next(self) -> Round | None:
+        """The next round; None where it waits for people."""
+        return self._next_round()
 
     def _context(self, number: int, needs: Needs) -> Context:
         """What the strategy of a round may see of the rows that can be asked."""

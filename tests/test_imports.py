@@ -23,6 +23,7 @@ LAYERS = [
     {"evaluation"},
     {"measuring", "seeing"},
     {"loop", "online"},
+    {"joint"},
     {"config", "config_tasks", "config_learners"},
     {"data", "report"},
     {"annotators", "assisted"},
