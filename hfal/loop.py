@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from hfal.asking import chosen_by, selection_table
 from hfal.auditing import Audit, mixed
-from hfal.budget import WHOLE, Budget, Cost, Costs, costs_of, in_words
+from hfal.budget import WHOLE, Budget, Cost
 from hfal.clock import Clock
 from hfal.compute import from_main, generator_for
 from hfal.errors import HfalError, count, listing
@@ -28,11 +27,12 @@ from hfal.measuring import Spending, figures
 from hfal.oracles import Oracle, Simulated
 from hfal.people import People
 from hfal.pool import Pool, Positions, content_keys, labelled
+from hfal.purse import Purse
 from hfal.rounds import Ledger, Round, label_table
 from hfal.seeing import Seeing
 from hfal.signals import Needs
 from hfal.strategies import Context, Scored, Selection, Strategy, check_units, make, resolve
-from hfal.strategies.within import Limit, allowance, select_within
+from hfal.strategies.within import select_within
 from hfal.tasks.base import TYPED
 
 logger = logging.getLogger("hfal")
@@ -116,13 +116,14 @@ class ActiveLearner:
         self.validation = None if validation is None else self._held_out(validation, "validation")
         self._given = pool.labeled  # what the data had from the start
         self._asked: set[str] = set()
-        self._priced: dict[str, Costs] = {}
+        first = None if len(self._given) else self.start_size
+        self.purse = Purse(pool, self.budget, self.batch, first, cost)
         people = isinstance(self.oracle, People)
         if people and output_dir is None:
             raise HfalError("labels of people need a run folder: give output_dir")
         self._check()
         self.audit = (0.1 if people else 0.0) if audit is None else audit
-        self._audit = Audit(self.audit, self.batch.amount / self._costs(pool.unlabeled, self.batch.unit).mean())
+        self._audit = Audit(self.audit, self.batch.amount / self.purse.costs(pool.unlabeled, self.batch.unit).mean())
         self._audit.draw(pool, generator_for("reserve", seed))
         self.oracle.check(pool)
         self.ledger = Ledger(output_dir)
@@ -171,31 +172,7 @@ class ActiveLearner:
             raise HfalError(f"nothing to ask: all {count(len(self.pool), 'row')} of the pool are labelled")
         for strategy in (self.strategy, self.start):
             check_units(strategy, task.yields, task.name, self._names[id(strategy)])
-        first = [] if len(self._given) else [self.start_size]
-        for what, size in [("batch", self.batch)] + [("seed set", size) for size in first]:
-            if size.unit == "rows" and len(free) < size.amount:
-                raise HfalError(
-                    f"the pool has {count(len(free), 'distinct row')} to ask, fewer than one {what} of {size.amount}"
-                )
-            cheapest = self._costs(free, size.unit).min()
-            if cheapest > allowance(size.amount):
-                raise HfalError(f"a {what} of {size} buys no row: the cheapest is {in_words(cheapest, size.unit)}")
-        self._costs(free, self.budget.unit)
-        for size in first:
-            unit = size.unit
-            if unit == self.budget.unit and self.budget.amount < size.amount:
-                raise HfalError(
-                    f"budget.{unit} is {self.budget.amount:,}, less than the seed set of "
-                    f"{size.amount:,} {unit}: raise the budget, or lower start.{unit}"
-                )
-
-    def _costs(self, positions: Positions, unit: str) -> Costs:
-        """[k] what these rows cost; read once for all that may be asked."""
-        if unit not in self._priced:
-            askable = np.concatenate((self.pool.unlabeled, self.pool.to_audit))
-            self._priced[unit] = np.full(len(self.pool), np.nan)
-            self._priced[unit][askable] = costs_of(self.pool, askable, unit, self.cost)
-        return self._priced[unit][positions]
+        self.purse.check()
 
     def _record(self) -> dict[str, Any]:
         return {
@@ -216,7 +193,7 @@ class ActiveLearner:
     def _describe_pool(self) -> dict[str, Any]:
         return self.pool.describe() | {
             "labelled_from_the_start": len(self._given),
-            "cheapest": float(self._costs(self.pool.unlabeled, self.budget.unit).min()),
+            "cheapest": float(self.purse.costs(self.pool.unlabeled, self.budget.unit).min()),
             "test_rows": 0 if self.test is None else len(self.test),
         }
 
@@ -249,20 +226,7 @@ class ActiveLearner:
         """Whether another round can be paid for. With labels from the start, round 0 asks none."""
         if not self.ledger.rounds:
             return True
-        free = self.pool.unlabeled
-        left = allowance(self.budget.amount - self.spent - self._pending)
-        return bool(len(free)) and bool((self._costs(free, self.budget.unit) <= left).any())
-
-    def _limits(self, number: int, positions: Positions) -> list[Limit]:
-        """What a round may cost: a batch (or the seed set), and what is left of the budget."""
-        size = self._size(number)
-        amounts = {self.budget.unit: self.budget.amount - self.spent - self._pending}
-        amounts[size.unit] = min(size.amount, amounts.get(size.unit, math.inf))
-        return [(self._costs(positions, unit), amount) for unit, amount in amounts.items()]
-
-    def _size(self, number: int) -> Budget:
-        """What a round may cost."""
-        return self.batch if number else self.start_size
+        return self.purse.buys_any(self.pool.unlabeled, self.spent + self._pending)
 
     def _next_round(self) -> Round | None:
         """The next round; None where it waits for people."""
@@ -289,7 +253,7 @@ class ActiveLearner:
         if self.test is not None:
             with clock("evaluate"):
                 metrics = self.learner.evaluate(self.test)
-        spent = self.spent + float(self._costs(bought, self.budget.unit).sum())
+        spent = self.spent + float(self.purse.costs(bought, self.budget.unit).sum())
         told: dict[str, dict[str, Any]] = {}
         if len(self.pool.audited):
             with clock("audit"):
@@ -317,7 +281,7 @@ class ActiveLearner:
     def _figures(self, number: int, spent: float) -> dict[str, dict[str, Any]]:
         """What the rows drawn by chance tell."""
         by_chance = self._names[id(self.strategy)] == "random"
-        each = float(np.nanmean(self._costs(np.arange(len(self.pool)), self.budget.unit)))
+        each = float(np.nanmean(self.purse.costs(np.arange(len(self.pool)), self.budget.unit)))
         generator = generator_for("meter", self.seed, number)
         spending = None if by_chance else Spending(spent, each, self._given)
         return figures(self.learner, self.pool, self.ledger, number, spending, generator)
@@ -337,7 +301,7 @@ class ActiveLearner:
         if self.ledger.selection(number + 1) is not None:
             return
         pool, rows = self.pool, self.pool.positions(waiting["id"].to_pylist())
-        self.pool, self._pending = pool.copy(), float(self._costs(rows, self.budget.unit).sum())
+        self.pool, self._pending = pool.copy(), float(self.purse.costs(rows, self.budget.unit).sum())
         try:
             self.pool.set_aside(rows)
             if self._wanted():
@@ -357,7 +321,7 @@ class ActiveLearner:
             context = self._context(number, strategy.needs)
         positions = context.pool.rows
         name = self._names[id(chooser)]
-        everything = self._limits(number, np.arange(len(self.pool)))
+        everything = self.purse.limits(number, np.arange(len(self.pool)), self.spent + self._pending)
         drawn = self._audit.next(self.pool, everything)
         limits = [(costs[positions], amount - float(costs[drawn].sum())) for costs, amount in everything]
         with clock("select"):
@@ -372,7 +336,7 @@ class ActiveLearner:
         if number > 0:
             with clock("score"):  # a look at the rows chosen, for the report: k rows, not the pool
                 predicted = outputs_of(self.learner, self.pool.task, self.pool.inputs(selection.rows))
-        costs = self._costs(selection.rows, self.budget.unit)
+        costs = self.purse.costs(selection.rows, self.budget.unit)
         return selection_table(self.pool, selection, name, is_audited, costs, predicted)
 
     def scores(self, number: int) -> tuple[Positions, Tensor]:
@@ -410,10 +374,10 @@ class ActiveLearner:
 
     def _context(self, number: int, needs: Needs) -> Context:
         """What the strategy of a round may see of the rows that can be asked."""
-        unit, pool = self._size(number).unit, self.pool
+        unit, pool = self.purse.size(number).unit, self.pool
 
         def price(positions: Positions) -> Tensor | None:
-            return None if unit == "rows" else torch.from_numpy(self._costs(positions, unit))
+            return None if unit == "rows" else torch.from_numpy(self.purse.costs(positions, unit))
 
         generator = generator_for("select", self.seed, number)
         return self._seeing.context(pool, pool.canonical(pool.unlabeled), needs, number, price, generator)

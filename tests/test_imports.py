@@ -21,7 +21,7 @@ LAYERS = [
     {"looks", "frozen", "probe", "embeddings", "sides", "marks", "fusion", "pixels"},
     {"learners", "training", "aligning", "visual", "reading", "generating", "spans_read"},
     {"evaluation"},
-    {"measuring", "seeing"},
+    {"measuring", "seeing", "purse"},
     {"loop", "online"},
     {"joint"},
     {"config", "config_tasks", "config_learners"},
