@@ -42,6 +42,7 @@ class Writer:
     max_source_length: int
     max_new_tokens: int
     cut: int = field(default=0, init=False)
+    tail: list[int] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         before, _, after = self.prompt.partition("{source}")
@@ -49,6 +50,7 @@ class Writer:
         whole = self.tokenizer("a")["input_ids"]
         lead = next((at for at in range(len(whole)) if whole[at : at + len(plain)] == plain), 0)
         self._start, self._stop = whole[:lead], whole[lead + len(plain) :]
+        self.tail = self._stop
         if self.decoder_only:
             self._stop = []
         self._before, self._after = (self._ids(part) for part in (before, after))
@@ -139,7 +141,7 @@ def token_logits(
         return logits[known], labels[known]
     lengths, more = sources.lengths, targets.lengths
     whole = Tokens(_joined_rows(sources, targets), offsets_of(lengths + more))
-    batch = {name: value.to(device) for name, value in whole.padded(pad).items()}
+    batch = {name: value.to(device) for name, value in (whole.padded(pad) | sources.extras()).items()}
     at = torch.arange(batch["input_ids"].shape[1])[None]
     first, last = torch.from_numpy(lengths)[:, None], torch.from_numpy(lengths + more)[:, None]
     learned = ((at >= first) & (at < last)).to(device)

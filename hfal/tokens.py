@@ -96,6 +96,10 @@ class Tokens:
         offsets, at = taken(self.offsets, rows)
         return Tokens(self.ids[at], offsets, None if self.types is None else self.types[at])
 
+    def extras(self) -> dict[str, Tensor]:
+        """What the model reads beside tokens: nothing."""
+        return {}
+
     def joined(self, more: Tokens) -> Tokens:
         """These rows, and then those."""
         types = None

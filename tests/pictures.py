@@ -69,3 +69,41 @@ def save_tiny_vilt(folder: Path) -> str:
         ViltModel(config).save_pretrained(folder)
     ViltImageProcessorPil(size={"shortest_edge": 32}, size_divisor=8).save_pretrained(folder)
     return str(folder)
+
+
+def save_tiny_llava(folder: Path) -> str:
+    """A Llava of two layers for pictures and two for text, with random weights; [SEP] ends a text."""
+    from transformers import (
+        AutoTokenizer,
+        CLIPImageProcessorPil,
+        CLIPVisionConfig,
+        LlamaConfig,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
+    )
+
+    save_tiny_model(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.eos_token = "[SEP]"
+    tokenizer.model_max_length = 128
+    tokenizer.add_tokens(["<image>"], special_tokens=True)
+    end, image = (tokenizer.convert_tokens_to_ids(token) for token in ("[SEP]", "<image>"))
+    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    vision = CLIPVisionConfig(**size, image_size=32, patch_size=8, projection_dim=32)
+    words = max(tokenizer.get_vocab().values()) + 1
+    text = LlamaConfig(**size, vocab_size=words, max_position_embeddings=128, eos_token_id=end, bos_token_id=2)
+    config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=image, vision_feature_layer=-1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        LlavaForConditionalGeneration(config).save_pretrained(folder)
+    images = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    LlavaProcessor(
+        image_processor=images,
+        tokenizer=tokenizer,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        image_token="<image>",
+        num_additional_image_tokens=1,
+    ).save_pretrained(folder)
+    return str(folder)

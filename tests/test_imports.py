@@ -19,7 +19,7 @@ LAYERS = [
     {"alignment", "people", "asking"},
     {"inference", "models"},
     {"looks", "frozen", "probe", "embeddings", "sides", "marks", "fusion", "pixels"},
-    {"learners", "training", "aligning", "visual", "reading", "generating", "spans_read"},
+    {"learners", "training", "aligning", "visual", "reading", "generating", "spans_read", "seen_writing"},
     {"evaluation"},
     {"measuring", "seeing", "purse"},
     {"loop", "online"},

@@ -34,7 +34,7 @@ class WritingHelper:
         model = run.ledger.model(len(run.rounds) - 1) if run.rounds else None
         if model is not None:
             learner.load(model)
-        (self.column,) = task.inputs
+        self.column = task.inputs[-1]
         asked = settings.online or OnlineSection()
         self.writer = OnlineWriter(learner, seed=settings.seed, **asked.model_dump())
         for number in range(len(run.rounds)):

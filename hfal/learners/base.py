@@ -77,7 +77,7 @@ def evaluate(learner: Learner, task: Task, rows: Dataset) -> dict[str, Any]:
 
 def outputs_of(learner: Learner, task: Task, rows: Dataset) -> Signals:
     """The model's logits of these rows, by row or by word as the task has it, from one pass."""
-    return learner.signals(rows, Needs(pool=task.output_fields, units=unit_of(task)))
+    return learner.signals(rows, Needs(pool=getattr(learner, "output_fields", task.output_fields), units=unit_of(task)))
 
 
 def unit_of(task: Task) -> frozenset[str]:

@@ -37,6 +37,7 @@ from hfal.visual import PictureFeatures, VisualExamples, image_statistics, sharp
 
 SMALL = {"embedding_size": 16, "hidden_sizes": [16, 32, 64], "depths": [1, 1, 1], "layer_type": "basic"}
 """The image encoder where none is named: a small ResNet without pretrained weights."""
+KNOWN = frozenset({"logits", "features", "embeddings", "boundary", "mc_logits", "mc_latent", "lengths"})
 TOGETHER = 2048
 """Rows that go through the head at once."""
 PREVIEW = 8
@@ -217,8 +218,9 @@ class Fusion(TrainedLearner[FusionClassifier]):
         return as_signals(results.outputs(), self.task)
 
     def _check(self, needs: Needs) -> None:
-        if needs.looks:
-            raise HfalError(f"fusion cannot give {listing(sorted(needs.looks))}")
+        unknown = needs.every_field - KNOWN
+        if unknown:
+            raise HfalError(f"fusion cannot give {listing(sorted(unknown))}")
         if needs.mc_samples and needs.mc_layers != "head":
             raise HfalError(f"fusion drops in its head only: mc_layers={needs.mc_layers} needs another learner")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForSeq2SeqLM, PreTrainedModel
 
 from hfal.compute import derive_seed, is_main, own_randomness, state
 from hfal.embeddings import EmbeddingStore
@@ -26,10 +26,12 @@ from hfal.learners.trained import TrainedLearner
 from hfal.models import load_config_of, load_tokenizer, load_writer, max_length_of, quiet
 from hfal.pool import content_keys
 from hfal.reading import plain_encoder
+from hfal.seen_writing import SeenReader
 from hfal.sides import SIDE
 from hfal.signals import OF_TEXTS, Needs, Signals
 from hfal.tasks.base import Task
 from hfal.tasks.generation import Generation
+from hfal.tasks.vqa import VisualQuestionAnswering
 from hfal.tokens import TokenCache, Tokens
 from hfal.training import FitReport, TrainingConfig
 
@@ -85,7 +87,8 @@ class Generate(TrainedLearner[PreTrainedModel]):
         self.pad_token = pad_token
         self.trust_remote_code = trust_remote_code
 
-    task: Generation
+    task: Generation | VisualQuestionAnswering
+    output_fields: ClassVar[frozenset[str]] = Generation.output_fields
 
     def describe(self) -> dict[str, Any]:
         """The learner as configuration."""
@@ -95,11 +98,13 @@ class Generate(TrainedLearner[PreTrainedModel]):
 
     def bind(self, task: Task, seed: int, cache: Path | None = None) -> None:
         """See `Learner.bind`."""
-        if not isinstance(task, Generation):
+        if not isinstance(task, (Generation, VisualQuestionAnswering)):
             raise HfalError(f"learner.type generate writes texts: it does not do {task.name}")
         self.task, self.seed, self.cache = task, seed, cache
         found = load_config_of(self.name, trust_remote_code=self.trust_remote_code)
         self._auto = AutoModelForSeq2SeqLM if found.is_encoder_decoder else AutoModelForCausalLM
+        if isinstance(task, VisualQuestionAnswering):
+            self._auto = AutoModelForImageTextToText
         self.tokenizer = load_tokenizer(
             self.name, trust_remote_code=self.trust_remote_code, pad_token=self.pad_token, pads_with_end=True
         )
@@ -115,6 +120,12 @@ class Generate(TrainedLearner[PreTrainedModel]):
         self.writer = Writer(
             self.tokenizer, decoder_only, self.prompt, min(self.max_source_length, room), self.max_new_tokens
         )
+        self._reader: SeenReader | None = None
+        if isinstance(task, VisualQuestionAnswering):
+            size = getattr(getattr(found, "vision_config", None), "image_size", None)
+            if found.is_encoder_decoder or not isinstance(size, int):
+                raise HfalError(f"learner.model: {self.name} is no model that goes on after a picture of one size")
+            self._reader = SeenReader(self.name, task, self.writer, size, cache)
         self._store: EmbeddingStore | None = None
         self._told = False
 
@@ -131,7 +142,7 @@ class Generate(TrainedLearner[PreTrainedModel]):
     def _fresh(self) -> PreTrainedModel:
         with own_randomness(derive_seed("head", self.seed)):
             model = load_writer(self._auto, self.name, trust_remote_code=self.trust_remote_code)
-            if model.config.pad_token_id is None:
+            if getattr(model.config, "pad_token_id", None) is None:
                 model.config.pad_token_id = self.tokenizer.pad_token_id
             return model if self.lora is None else _adapted(model, self.lora)
 
@@ -144,8 +155,20 @@ class Generate(TrainedLearner[PreTrainedModel]):
         return report
 
     def _examples(self, rows: Dataset) -> WritingExamples:
-        sources = self.writer.sources(rows[self.task.source])
-        return WritingExamples(sources, self.writer.targets([label[0] for label in rows["labels"]]), self.writer)
+        return WritingExamples(
+            self._sources(rows), self.writer.targets([label[0] for label in rows["labels"]]), self.writer
+        )
+
+    def _sources(self, rows: Dataset) -> Tokens:
+        """What the model reads of these rows."""
+        if self._reader is not None:
+            return self._reader.sources(rows)
+        return self.writer.sources(rows[self._column])
+
+    @property
+    def _column(self) -> str:
+        """The column of text: the source, or the question."""
+        return self.task.source if isinstance(self.task, Generation) else self.task.question
 
     def _tell(self) -> None:
         if self.writer.cut and not self._told:
@@ -163,7 +186,7 @@ class Generate(TrainedLearner[PreTrainedModel]):
             raise HfalError(f"generate cannot give {listing(sorted(unknown))}")
         if not self._trained and needs.every_field - {"embeddings", "sources"}:
             raise HfalError(f"{NOT_YET}, idds or facility_location")
-        sources = list(rows[self.task.source])
+        sources = list(rows[self._column])
         known: dict[str, Any] = {}
         if "sources" in needs.every_field:
             known["sources"] = sources
@@ -197,7 +220,7 @@ class Generate(TrainedLearner[PreTrainedModel]):
     ) -> Iterator[tuple[NDArray[np.int64], Signals]]:
         """This process's batches, with what the model writes for them."""
         assert self._model is not None
-        tokens, keys = self.writer.sources(rows[self.task.source]), [bytes(k) for k in content_keys(rows, self.task)]
+        tokens, keys = self._sources(rows), [bytes(k) for k in content_keys(rows, self.task)]
         self._tell()
         device, current = state().device, state()
         model = self._model.to(device).eval()
@@ -265,7 +288,8 @@ class Generate(TrainedLearner[PreTrainedModel]):
 
 
 def _width(model: PreTrainedModel) -> int:
-    width: Any = getattr(model.config, "hidden_size", None) or getattr(model.config, "d_model", 512)
+    config = model.config.get_text_config()
+    width: Any = getattr(config, "hidden_size", None) or getattr(config, "d_model", 512)
     return int(width)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from hfal.errors import HfalError
 from hfal.tasks.base import Batch
 from hfal.tasks.labels import with_column
-from hfal.tasks.usual import RowTask, blank, check_text
+from hfal.tasks.usual import RowTask, blank, check_text, written
 
 TARGET_WORDS = "target_words"
 
@@ -136,9 +136,7 @@ class Generation(RowTask):
 
     def predict(self, outputs: Any) -> tuple[list[Any], NDArray[np.float32]]:
         """What is written, and the geometric mean of its tokens' probabilities."""
-        log_probs = outputs.token_log_probs
-        means = [float(log_probs[row].mean()) if len(log_probs[row]) else 0.0 for row in range(len(outputs.texts))]
-        return [[text] for text in outputs.texts], np.exp(np.array(means, dtype=np.float32))
+        return written(outputs)
 
     @property
     def tallied(self) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
+import numpy as np
 from datasets import Dataset
+from numpy.typing import NDArray
 
 from hfal.errors import HfalError
 from hfal.functional import Legal
@@ -53,3 +55,10 @@ def blank(batch: Batch, columns: Sequence[str]) -> list[str | None]:
             if text is None or not text.strip():
                 found[at] = f"column {column!r} is {'missing (None)' if text is None else 'empty'}"
     return found
+
+
+def written(outputs: Any) -> tuple[list[list[str]], NDArray[np.float32]]:
+    """What a model wrote for each row, and the geometric mean of its tokens' probabilities."""
+    log_probs = outputs.token_log_probs
+    means = [float(log_probs[row].mean()) if len(log_probs[row]) else 0.0 for row in range(len(outputs.texts))]
+    return [[text] for text in outputs.texts], np.exp(np.array(means, dtype=np.float32))

@@ -20,7 +20,7 @@ from hfal.pictures import key, problems
 from hfal.tasks.base import Batch
 from hfal.tasks.labels import check_columns, check_names, index_of
 from hfal.tasks.scores import class_scores
-from hfal.tasks.usual import RowTask, blank, check_text
+from hfal.tasks.usual import RowTask, blank, check_text, written
 
 ENOUGH = 3
 """People who must have given an answer for it to be wholly right (Antol et al. 2015)."""
@@ -65,7 +65,7 @@ class VisualQuestionAnswering(RowTask):
     default_start: ClassVar[str] = "random"
     asks: ClassVar[str] = "answer"
     embedded: ClassVar[str] = "picture"
-    yields: ClassVar[frozenset[str]] = frozenset({"row", "latent"})
+    yields: ClassVar[frozenset[str]] = frozenset({"row", "latent", "text"})
     skips_empty: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -240,8 +240,10 @@ class VisualQuestionAnswering(RowTask):
         shares = shares * (1 - smoothing) + known * smoothing / shares.shape[-1]
         return -(shares * torch.log_softmax(logits, -1)).sum(-1)
 
-    def predict(self, logits: Tensor) -> tuple[list[Any], NDArray[np.float32]]:
-        """The likeliest answer and its probability."""
+    def predict(self, logits: Any) -> tuple[list[Any], NDArray[np.float32]]:
+        """The likeliest answer and its probability; of a model that writes, what it wrote."""
+        if not isinstance(logits, Tensor):
+            return written(logits)
         best = torch.softmax(logits.float(), -1).max(-1)
         return [[self.names[place]] for place in best.indices.tolist()], best.values.numpy()
 
@@ -250,20 +252,25 @@ class VisualQuestionAnswering(RowTask):
         """The score that `tally` gives."""
         return "vqa_accuracy"
 
-    def tally(self, logits: Tensor, encoded: Sequence[Any]) -> NDArray[np.float64]:
+    def tally(self, logits: Any, encoded: Sequence[Any]) -> NDArray[np.float64]:
         """The VQA accuracy of each row's answer, and of how many: one."""
-        scored = zip(logits.argmax(-1).tolist(), encoded, strict=True)
-        return np.array([[self._scores(label).get(guess, 0.0), 1.0] for guess, label in scored])
+        enough = ENOUGH if self.votes else 1
+        scored = zip(self.predict(logits)[0], encoded, strict=True)
+        return np.array([[min(list(label).count(guess[0]) / enough, 1.0), 1.0] for guess, label in scored])
 
     def metrics(self, logits: Tensor, encoded: Sequence[Any]) -> dict[str, Any]:
         """`vqa_accuracy`, `exact_match` (the answer that counts most) and, of at most 100 answers, `per_class`."""
+        guesses = [answer[0] for answer in self.predict(logits)[0]]
+        most = [max(sorted(set(label)), key=list(label).count) for label in encoded]
+        scores: dict[str, Any] = {
+            "vqa_accuracy": float(self.tally(logits, encoded)[:, 0].mean()),
+            "exact_match": float(np.mean([a == b for a, b in zip(guesses, most, strict=True)])),
+        }
+        if not isinstance(logits, Tensor) or len(self.names) > SHOWN_CLASSES:
+            return scores
         guess = logits.argmax(-1).numpy()
         true = np.array([-1 if (best := self.class_of(label)) is None else best for label in encoded])
-        found: dict[str, Any] = {
-            "vqa_accuracy": float(self.tally(logits, encoded)[:, 0].mean()),
-            "exact_match": float((guess == true).mean()),
-        }
-        if len(self.names) <= SHOWN_CLASSES and (true >= 0).any():
-            known = true >= 0
-            found["per_class"] = class_scores(true[known], guess[known], self.names)[1]
-        return found
+        known = true >= 0
+        if known.any():
+            scores["per_class"] = class_scores(true[known], guess[known], self.names)[1]
+        return scores
