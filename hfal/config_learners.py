@@ -26,6 +26,7 @@ class FineTuneSection(_ModelSection):
     """`FineTune`."""
 
     type: Literal["fine_tune"]
+    threshold: Literal["f1"] | None = "f1"
     training: TrainingConfig = Field(default_factory=lambda: TrainingConfig())
 
     def build(self) -> Learner:
@@ -35,6 +36,7 @@ class FineTuneSection(_ModelSection):
             self.training,
             max_length=self.max_length,
             pooling=self.pooling,
+            threshold=self.threshold,
             pad_token=self.pad_token,
             trust_remote_code=self.trust_remote_code,
         )

@@ -164,7 +164,9 @@ def max_length_of(model: PreTrainedModel, tokenizer: Any, wanted: int | None) ->
         limits.append(int(tokenizer.model_max_length))
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if isinstance(positions, int) and positions > 0:
-        offset = (getattr(model.config, "pad_token_id", None) or 0) + 1 if model.config.model_type in OFFSET_POSITIONS else 0
+        offset = (
+            (getattr(model.config, "pad_token_id", None) or 0) + 1 if model.config.model_type in OFFSET_POSITIONS else 0
+        )
         limits.append(positions - offset)
     return min(limits, default=512)
 

@@ -6,6 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 import transformers
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
@@ -19,10 +21,11 @@ from hfal.files import write_file
 from hfal.inference import as_signals, reducer, run_pass, token_budget
 from hfal.learners.looking import NOT_YET, UNTRAINED, look_budget, look_of
 from hfal.learners.trained import TrainedLearner
+from hfal.linear import f1_threshold
 from hfal.looks import both
 from hfal.models import POOLINGS, check_pooling, max_length_of, quiet
 from hfal.pool import content_keys
-from hfal.probe import Probe, WordProbe
+from hfal.probe import Probe, WordProbe, last_linear
 from hfal.reading import cache_for, classifier_for, plain_encoder, tokenizer_for, visual_cache
 from hfal.sides import PairStore
 from hfal.signals import Needs, Signals
@@ -44,6 +47,8 @@ class FineTune(TrainedLearner[PreTrainedModel]):
             lists of words read in windows.
         pooling: "mean", "cls", or for words "entities" (weighted by the probability of being one): what
             strategies see as embeddings.
+        threshold: where one class of two is looked for and there are validation rows, "f1" puts the decision where its
+            F1 is best on them (it goes into the biases); None leaves it at one half.
         pad_token: for tokenizers that have none.
         trust_remote_code: run code that comes with the model. Off, and only ever on by your own word.
     """
@@ -55,6 +60,7 @@ class FineTune(TrainedLearner[PreTrainedModel]):
         *,
         max_length: int | None = None,
         pooling: str = "mean",
+        threshold: str | None = "f1",
         pad_token: str | None = None,
         trust_remote_code: bool = False,
     ) -> None:
@@ -63,7 +69,10 @@ class FineTune(TrainedLearner[PreTrainedModel]):
         self.name = model
         self.config = config or TrainingConfig()
         self.max_length = max_length
+        if threshold not in ("f1", None):
+            raise HfalError(f"learner.threshold must be f1 or nothing, got {threshold!r}")
         self.pooling = pooling
+        self.threshold = threshold
         self.pad_token = pad_token
         self.trust_remote_code = trust_remote_code
         self._checkpoints: list[Weights] = []
@@ -75,6 +84,7 @@ class FineTune(TrainedLearner[PreTrainedModel]):
             "model": self.name,
             "max_length": self.max_length,
             "pooling": self.pooling,
+            "threshold": self.threshold,
             "training": self.config.model_dump(),
         }
 
@@ -135,7 +145,22 @@ class FineTune(TrainedLearner[PreTrainedModel]):
         examples = self._examples(train_rows, unlabeled)
         model, report = self._train(self._fresh(), examples, held_out, len(train_rows), checkpoints)
         self._model, self._trained, self._checkpoints = model, True, checkpoints
+        if validation is not None and self.threshold is not None:
+            self._put_threshold(validation)
         return report
+
+    def _put_threshold(self, validation: Dataset) -> None:
+        """Move the biases so that the likeliest class is the decision with the best F1 on these rows."""
+        sought = getattr(self.task, "sought", None)
+        found = np.array([label == sought for label in validation["labels"]], dtype=bool)
+        if sought is None or len(self.task.names) != 2 or min(found.sum(), (~found).sum()) < 2:
+            return
+        logits = self.signals(validation, Needs(pool=frozenset({"logits"}))).get("logits")
+        cut = f1_threshold((logits[:, sought] - logits[:, 1 - sought]).double().numpy(), found)
+        _, layer = last_linear(self.model, 2)
+        with torch.no_grad():
+            layer.bias[sought] -= cut / 2
+            layer.bias[1 - sought] += cut / 2
 
     def _examples(self, rows: Dataset, unlabeled: Dataset | None = None) -> Examples:
         tokens, targets = self.tokens.get(rows), self.task.targets(rows["labels"])

@@ -243,3 +243,19 @@ def test_word_tasks_refuse_a_frozen_source(tiny_model, tagged):
 
 def test_similar_pairs_needs_pairs(tiny_model):
     assert parse("similar_pairs").needs.units == {"pair"}
+
+
+def test_fine_tuning_puts_its_threshold_by_validation_rows(tiny_model):
+    """The rare class overlaps with the other: with validation rows the decision is where F1 is best on them."""
+    train, validation = make_pairs(60), make_pairs(80, seed=1)
+    logits = {}
+    for threshold in ("f1", None):
+        learner = bound(FineTune(tiny_model, QUICK, threshold=threshold), PAIRS)
+        learner.fit(train, validation)
+        logits[threshold] = learner.signals(validation, Needs(pool={"logits"})).logits
+    moved = logits["f1"] - logits[None]
+    torch.testing.assert_close(moved, moved[:1].expand_as(moved), atol=1e-5, rtol=1e-4)  # the biases alone
+    true = np.array(validation["labels"])
+    plain = (logits[None][:, 1] - logits[None][:, 0]).numpy()
+    best = max(f1_score(true, plain > cut - 1e-9) for cut in plain)
+    assert f1_score(true, logits["f1"].argmax(1).numpy()) == pytest.approx(best)
