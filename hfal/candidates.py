@@ -14,15 +14,12 @@ from numpy.typing import NDArray
 
 from hfal.config import Source
 from hfal.data import load_source
-from hfal.embeddings import EmbeddingStore
 from hfal.errors import HfalError, listing
-from hfal.models import load_tokenizer, max_length_of
 from hfal.neighbours import Neighbours
-from hfal.reading import plain_encoder
+from hfal.reading import text_store
 from hfal.sides import SIDE
 from hfal.tables import check_kind, write_table
 from hfal.tasks.labels import check_columns
-from hfal.tokens import TokenCache
 
 MATCH = ("left_id", "right_id")
 """The columns of known matches."""
@@ -113,10 +110,7 @@ def find_candidates(left: Table, right: Table, model: str, neighbours: int, *, c
         neighbours: how many for each row.
         cache: folder for embeddings.
     """
-    tokenizer = load_tokenizer(model, trust_remote_code=False, pad_token=None)
-    embedder = plain_encoder(model, trust_remote_code=False)
-    tokens = TokenCache(tokenizer, SIDE, max_length_of(embedder.encoder, tokenizer, None))
-    store = EmbeddingStore(embedder, tokens, SIDE, cache)
+    store = text_store(model, cache)
     ours, theirs = (
         store.gather(store.slots(Dataset.from_dict({SIDE.text: table.texts}))).numpy() for table in (left, right)
     )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hfal.alignment import model_inputs, slices, unit_values
-from hfal.compute import barrier, is_main, state
-from hfal.files import write_file
+from hfal.compute import state
 from hfal.frozen import FrozenHeadModel
 from hfal.functional import Ragged
 from hfal.inference import Outputs, run_pass, token_budget
 from hfal.models import pool_layers
 from hfal.pool import content_keys
+from hfal.shards import KeyedShards, Keys, beside, write_array
 from hfal.tasks.base import Task
-from hfal.tokens import KeyIndex, TokenCache, offsets_of, taken
+from hfal.tokens import TokenCache, offsets_of, taken
 
 SHARD = 16_384
 WORD_SHARD = 2_048
@@ -43,7 +41,7 @@ class Shard:
         return len(self.values) if self.offsets is None else len(self.offsets) - 1
 
 
-class EmbeddingStore:
+class EmbeddingStore(KeyedShards[Shard]):
     """Embeddings by the content of the row, in memory or as mapped files under `folder`.
 
     A row has one, or one for each of its words (zeros for a word that the model cannot see).
@@ -63,13 +61,7 @@ class EmbeddingStore:
         self.layers = layers
         self.tokens = tokens
         self.task = task
-        self.folder = None if folder is None else folder / "embeddings" / self._fingerprint()
-        self._index = KeyIndex()
-        self._shards: list[Shard] = []
-        self._starts = [0]
-        if self.folder is not None and self.folder.exists():
-            for path in sorted(self.folder.glob("*.keys.npy")):
-                self._open(path)
+        super().__init__(None if folder is None else folder / "embeddings" / self._fingerprint())
 
     def _fingerprint(self) -> str:
         """Of all that decides an embedding: weights, pooling, tokenizer, length."""
@@ -101,18 +93,11 @@ class EmbeddingStore:
 
     def slots(self, rows: Dataset) -> NDArray[np.int64]:
         """Where the embeddings of these rows are kept; those that are missing are computed first."""
-        keys = content_keys(rows, self.task)
-        slots = self._index.find(keys)
-        if (slots < 0).any():
-            new, first = np.unique(keys[slots < 0], return_index=True)
-            missing = np.flatnonzero(slots < 0)[first]
-            together = WORD_SHARD if self.task.per_word else SHARD
-            for start in range(0, len(new), together):
-                part = slice(start, start + together)
-                description = f"embedding {start:,}+" if len(new) > together else "embedding"
-                self._add(new[part], self._embed(rows.select(missing[part]), description))
-            slots = self._index.find(keys)
-        return slots
+
+        def make(keys: Keys, places: NDArray[np.int64], done: int | None) -> None:
+            self._add(keys, self._embed(rows.select(places), "embedding" if done is None else f"embedding {done:,}+"))
+
+        return self._found(content_keys(rows, self.task), WORD_SHARD if self.task.per_word else SHARD, make)
 
     def units(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
         """How many embeddings these rows have: one, or their words."""
@@ -130,13 +115,6 @@ class EmbeddingStore:
             source = local if shard.offsets is None else taken(shard.offsets, local)[1]
             result[taken(offsets, mine)[1]] = shard.values[source]
         return torch.from_numpy(result)
-
-    def _where(self, slots: NDArray[np.int64]) -> Iterator[tuple[Shard, NDArray[np.int64], NDArray[np.int64]]]:
-        """The shards that hold these slots: which of the slots, and where in the shard."""
-        number = np.searchsorted(self._starts, slots, side="right") - 1
-        for shard in np.unique(number):
-            mine = np.flatnonzero(number == shard)
-            yield self._shards[shard], mine, slots[mine] - self._starts[shard]
 
     def now(self, rows: Dataset) -> Tensor:
         """[N, D] embeddings of rows that are not kept, by this process alone."""
@@ -174,41 +152,18 @@ class EmbeddingStore:
             return Shard(found.values.numpy(), found.offsets.numpy())
         return Shard(found.numpy())
 
-    def _add(self, keys: NDArray[np.void], shard: Shard) -> None:
+    def _add(self, keys: Keys, shard: Shard) -> None:
         if self.folder is None:
             self._append(keys, shard)
             return
-        name = hashlib.blake2b(keys.tobytes(), digest_size=8).hexdigest()
-        path = self.folder / f"{len(self._shards):05d}-{name}.keys.npy"
-        if is_main():
+
+        def write(path: Path) -> None:
             if shard.offsets is not None:
-                offsets = shard.offsets
-                write_file(_beside(path, "offsets"), lambda temporary: _save(temporary, offsets))
-            write_file(_beside(path, "values"), lambda temporary: _save(temporary, shard.values))
-            write_file(path, lambda temporary: _save(temporary, keys))
-        barrier()
-        self._open(path)
+                write_array(beside(path, "offsets"), shard.offsets)
+            write_array(beside(path, "values"), shard.values)
 
-    def _open(self, path: Path) -> None:
-        keys = np.frombuffer(np.load(path, allow_pickle=False).tobytes(), dtype="V16")
-        if (self._index.find(keys) >= 0).any():
-            return  # written twice after an interruption
-        values = np.load(_beside(path, "values"), mmap_mode="r", allow_pickle=False)
-        offsets = np.load(_beside(path, "offsets"), allow_pickle=False) if self.task.per_word else None
-        self._append(keys, Shard(values, offsets))
+        self._write(self.folder, keys, write)
 
-    def _append(self, keys: NDArray[np.void], shard: Shard) -> None:
-        self._index.add(keys)
-        self._shards.append(shard)
-        self._starts.append(self._starts[-1] + len(shard))
-
-
-def _beside(path: Path, what: str) -> Path:
-    return path.with_name(path.name.replace(".keys.npy", f".{what}.npy"))
-
-
-def _save(path: Path, array: NDArray[Any]) -> None:
-    with open(path, "wb") as handle:
-        np.save(handle, array.view(np.uint8).reshape(len(array), -1) if array.dtype.kind == "V" else array)
-        handle.flush()
-        os.fsync(handle.fileno())
+    def _read(self, path: Path) -> Shard:
+        values = np.load(beside(path, "values"), mmap_mode="r", allow_pickle=False)
+        return Shard(values, np.load(beside(path, "offsets"), allow_pickle=False) if self.task.per_word else None)

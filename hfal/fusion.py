@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForVisualQuestionAnswer
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hfal.models import pool_hidden
+from hfal.pixels import standardized
 
 
 class FusionConfig(PretrainedConfig):
@@ -117,9 +118,7 @@ class FusionClassifier(PreTrainedModel):
 
     def pixel_values(self, pixels: Tensor) -> Tensor:
         """[B, 3, S, S] uint8 -> as the image encoder takes them."""
-        shape = (1, 3, 1, 1)
-        mean, std = (torch.tensor(v, device=pixels.device) for v in (self.config.image_mean, self.config.image_std))
-        return (pixels.float() / 255 - mean.view(shape)) / std.view(shape)
+        return standardized(pixels, self.config.image_mean, self.config.image_std)
 
     def fuse(self, text: Tensor, image: Tensor) -> Fused:
         """Features of questions [B, D] and of pictures [B, F] -> what the head makes of them."""

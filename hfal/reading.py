@@ -8,10 +8,12 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from hfal.alignment import WordCache
+from hfal.embeddings import EmbeddingStore
 from hfal.errors import HfalError
 from hfal.frozen import FrozenHeadConfig, FrozenHeadModel, FrozenPairHeadModel, FrozenWordHeadModel, cut_layers
 from hfal.marks import MarkedCache, MarkedHeadModel, ids_of, know_markers, learn_markers
-from hfal.models import label_config, load_classifier, load_encoder, load_tokenizer, problem_type
+from hfal.models import label_config, load_classifier, load_encoder, load_tokenizer, max_length_of, problem_type
+from hfal.sides import SIDE
 from hfal.tasks.base import Task
 from hfal.tokens import TokenCache
 from hfal.visual import VisualCache, image_statistics
@@ -83,6 +85,20 @@ def plain_encoder(model: str, *, trust_remote_code: bool) -> FrozenHeadModel:
     settings = FrozenHeadConfig(encoder=encoder.config.to_diff_dict())
     embedder: FrozenHeadModel = FrozenHeadModel(settings, encoder).eval()
     return embedder
+
+
+def text_store(
+    model: str,
+    folder: Path | None,
+    *,
+    max_length: int | None = None,
+    trust_remote_code: bool = False,
+) -> EmbeddingStore:
+    """Embeddings of single texts (`SIDE`) by a pretrained encoder; its tokenizer is at `tokens.tokenizer`."""
+    tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code, pad_token=None)
+    encoder = plain_encoder(model, trust_remote_code=trust_remote_code)
+    length = max_length_of(encoder.encoder, tokenizer, max_length)
+    return EmbeddingStore(encoder, TokenCache(tokenizer, SIDE, length), SIDE, folder)
 
 
 def visual_cache(

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from datasets import Dataset
 from numpy.typing import NDArray
 from PIL import Image as Pil
@@ -18,7 +17,7 @@ from transformers import AutoProcessor
 from hfal.errors import HfalError, listing
 from hfal.generating import Writer
 from hfal.models import locate, quiet
-from hfal.pixels import PixelStore
+from hfal.pixels import PixelStore, standardized
 from hfal.tasks.vqa import VisualQuestionAnswering
 from hfal.tokens import Tokens
 
@@ -83,7 +82,7 @@ class SeenReader:
         images = self.processor.image_processor
         self.task, self.writer = task, writer
         self.pixels = PixelStore(task.image, size, folder)
-        self.mean, self.std = torch.tensor(images.image_mean), torch.tensor(images.image_std)
+        self.mean, self.std = tuple(images.image_mean), tuple(images.image_std)
         found = self._read(["a"])
         other = sorted(set(found) - PLAIN)
         if other:
@@ -92,8 +91,7 @@ class SeenReader:
 
     def values(self, slots: NDArray[np.int64]) -> Tensor:
         """[N, 3, S, S] as the image encoder takes them."""
-        shape = (1, 3, 1, 1)
-        return (self.pixels.gather(slots).float() / 255 - self.mean.view(shape)) / self.std.view(shape)
+        return standardized(self.pixels.gather(slots), self.mean, self.std)
 
     def sources(self, rows: Dataset) -> SeenSources:
         """The prompts and pictures of these rows."""

@@ -19,7 +19,7 @@ from hfal.compute import is_main, state, sum_over_processes
 from hfal.errors import HfalError
 from hfal.fusion import FusionClassifier
 from hfal.models import locate, quiet
-from hfal.pixels import PixelStore
+from hfal.pixels import PixelStore, standardized
 from hfal.sides import SIDE
 from hfal.tasks.base import Task
 from hfal.tokens import TokenCache, Tokens
@@ -204,9 +204,7 @@ class VisualTokens:
     def pad(self, rows: Slots, pad_id: int, side: str = "right") -> dict[str, Tensor]:
         """These rows as the model takes them, with `pixel_values` [B, 3, S, S]."""
         batch = self.tokens.pad(rows, pad_id, side)
-        values = self.pixels.gather(self.slots[rows]).float() / 255
-        shape = (1, 3, 1, 1)
-        batch["pixel_values"] = (values - torch.tensor(self.mean).view(shape)) / torch.tensor(self.std).view(shape)
+        batch["pixel_values"] = standardized(self.pixels.gather(self.slots[rows]), self.mean, self.std)
         return batch
 
 

@@ -18,7 +18,7 @@ LAYERS = [
     {"tokens", "oracles", "rounds", "budget", "auditing", "kept"},
     {"alignment", "people", "asking"},
     {"inference", "models"},
-    {"looks", "frozen", "probe", "embeddings", "sides", "marks", "fusion", "pixels"},
+    {"looks", "frozen", "probe", "shards", "embeddings", "sides", "marks", "fusion", "pixels"},
     {"learners", "training", "aligning", "visual", "reading", "generating", "spans_read", "seen_writing"},
     {"evaluation"},
     {"measuring", "seeing", "purse"},

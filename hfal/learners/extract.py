@@ -17,10 +17,10 @@ from transformers import AutoModelForQuestionAnswering, PreTrainedModel
 
 from hfal.compute import derive_seed, is_main, own_randomness, state
 from hfal.dropout import ConsistentDropout, dropout_on
-from hfal.errors import HfalError, listing
+from hfal.errors import HfalError
 from hfal.inference import plan_batches, token_budget
 from hfal.learners.by_row import ByRow
-from hfal.learners.looking import NOT_YET
+from hfal.learners.looking import NOT_YET, refuse_unknown
 from hfal.learners.trained import TrainedLearner
 from hfal.models import load_tokenizer, load_writer, max_length_of, pool_hidden, quiet
 from hfal.signals import Needs, Signals
@@ -102,24 +102,22 @@ class Extract(TrainedLearner[PreTrainedModel]):
 
     def signals(self, rows: Dataset, needs: Needs) -> Signals:
         """See `Learner.signals`. Rows go by length, all windows of a row together."""
-        if self._model is None:
-            raise HfalError("the learner is not bound to a task yet: call bind(task, seed) first")
-        unknown = needs.every_field - KNOWN
-        if unknown:
-            raise HfalError(f"extract cannot give {listing(sorted(unknown))}")
+        model = self.current
+        refuse_unknown("extract", needs, KNOWN)
         if not self._trained and needs.every_field - {"embeddings"}:
             raise HfalError(NOT_YET)
         if needs.mc_samples and needs.mc_layers == "checkpoints":
             raise HfalError("extract keeps no checkpoints: mc_layers must be all or head, which are the same here")
         found = ByRow(needs)
-        for batch, seen in self._batches(rows, needs):
+        for batch, seen in self._batches(model, rows, needs):
             found.put(batch, seen)
         return found.signals(len(rows))
 
-    def _batches(self, rows: Dataset, needs: Needs) -> Iterator[tuple[NDArray[np.int64], Signals]]:
-        assert self._model is not None
+    def _batches(
+        self, model: PreTrainedModel, rows: Dataset, needs: Needs
+    ) -> Iterator[tuple[NDArray[np.int64], Signals]]:
         current, windows, contexts = state(), self._windows(rows), rows[self.task.context]
-        model = self._model.to(current.device).eval()
+        model = model.to(current.device).eval()
         budget = token_budget(int(model.config.hidden_size), current.device)
         mine = plan_batches(windows.lengths, budget)[current.process_index :: current.num_processes]
         quiet_bar = None if is_main() else True
@@ -165,12 +163,6 @@ class Extract(TrainedLearner[PreTrainedModel]):
             scores = [[float(begin[c.window, c.first] + stop[c.window, c.last]) for c in row] for row in found]
             samples.append(torch.stack([_padded(row) for row in scores]))
         return torch.stack(samples)
-
-    def save(self, folder: Path) -> None:
-        """See `Learner.save`."""
-        with quiet():
-            self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
 
     def load(self, folder: Path) -> None:
         """See `Learner.load`."""

@@ -172,11 +172,10 @@ class FineTune(TrainedLearner[PreTrainedModel]):
 
     def signals(self, rows: Dataset, needs: Needs) -> Signals:
         """See `Learner.signals`."""
-        if self._model is None:
-            raise HfalError("the learner is not bound to a task yet: call bind(task, seed) first")
+        model = self.current
         if not self._trained and needs.every_field - UNTRAINED:
             raise HfalError(NOT_YET)
-        model = self._model.to(state().device)
+        model.to(state().device)
         budget = token_budget(model.base_model.config.hidden_size, state().device)
         options: dict[str, Any] = {}
         if self.task.per_word:
@@ -228,9 +227,7 @@ class FineTune(TrainedLearner[PreTrainedModel]):
 
     def save(self, folder: Path) -> None:
         """See `Learner.save`."""
-        with quiet():
-            self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        super().save(folder)
         for number, weights in enumerate(self._checkpoints):
             (folder / CHECKPOINTS).mkdir(exist_ok=True)
             save_file(weights, folder / CHECKPOINTS / f"{number:03d}.safetensors")

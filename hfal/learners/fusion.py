@@ -16,22 +16,19 @@ from transformers import PreTrainedModel, ResNetConfig
 
 from hfal.compute import derive_seed, own_randomness, state
 from hfal.dropout import ConsistentDropout, dropping
-from hfal.embeddings import EmbeddingStore
-from hfal.errors import HfalError, listing
-from hfal.frozen import FrozenHeadModel
+from hfal.errors import HfalError
 from hfal.functional import boundary_distance
 from hfal.fusion import FusionClassifier, FusionConfig, from_config
 from hfal.inference import Collected, Outputs, as_signals, reducer
-from hfal.learners.looking import NOT_YET
+from hfal.learners.looking import NOT_YET, refuse_unknown
 from hfal.learners.trained import TrainedLearner
-from hfal.models import label_config, load_encoder, load_tokenizer, max_length_of, quiet
+from hfal.models import label_config, load_encoder, quiet
 from hfal.pixels import PixelStore
-from hfal.reading import plain_encoder
+from hfal.reading import text_store
 from hfal.sides import SIDE
 from hfal.signals import Needs, Signals
 from hfal.tasks.base import Task
 from hfal.tasks.vqa import VisualQuestionAnswering
-from hfal.tokens import TokenCache
 from hfal.training import FitReport, TrainingConfig
 from hfal.visual import PictureFeatures, VisualExamples, image_statistics, sharpen_norms
 
@@ -126,10 +123,10 @@ class Fusion(TrainedLearner[FusionClassifier]):
             raise HfalError(f"learner.type fusion answers questions about pictures: it does not do {task.name}")
         self.task, self.seed, self.cache = task, seed, cache
         if not same:
-            self.tokenizer = load_tokenizer(self.name, trust_remote_code=self.trust_remote_code, pad_token=None)
-            self._text: FrozenHeadModel = plain_encoder(self.name, trust_remote_code=self.trust_remote_code)
-            length = max_length_of(self._text.encoder, self.tokenizer, self.max_length)
-            self.texts = EmbeddingStore(self._text, TokenCache(self.tokenizer, SIDE, length), SIDE, cache)
+            self.texts = text_store(
+                self.name, cache, max_length=self.max_length, trust_remote_code=self.trust_remote_code
+            )
+            self.tokenizer = self.texts.tokens.tokenizer
             self.pixels = PixelStore(task.image, self.image_size, cache)
             self._answers = self._texts_of(task.names)
         self._model, self._trained = self._fresh(), False
@@ -145,7 +142,7 @@ class Fusion(TrainedLearner[FusionClassifier]):
                 image = load_encoder(self.image_model, trust_remote_code=self.trust_remote_code)
                 mean, std = image_statistics(self.image_model)
             config = FusionConfig(
-                text=self._text.encoder.config.to_diff_dict(),
+                text=self.texts.model.encoder.config.to_diff_dict(),
                 image=image.config.to_diff_dict(),
                 width=self.width,
                 latent_size=self._answers.shape[1],
@@ -155,7 +152,7 @@ class Fusion(TrainedLearner[FusionClassifier]):
                 image_std=std,
                 **label_config(self.task),
             )
-            model = FusionClassifier(config, self._text.encoder, image)
+            model = FusionClassifier(config, self.texts.model.encoder, image)
         model.text_encoder.requires_grad_(False)
         model.image_encoder.requires_grad_(not self.freeze_image)
         model.eval()
@@ -197,8 +194,7 @@ class Fusion(TrainedLearner[FusionClassifier]):
 
     def signals(self, rows: Dataset, needs: Needs) -> Signals:
         """See `Learner.signals`. Each picture goes through its encoder once in a round, each question once in a run."""
-        if self._model is None:
-            raise HfalError("the learner is not bound to a task yet: call bind(task, seed) first")
+        model = self.current
         if not self._trained and needs.every_field - {"embeddings"}:
             raise HfalError(NOT_YET)
         self._check(needs)
@@ -206,7 +202,7 @@ class Fusion(TrainedLearner[FusionClassifier]):
         finish = reducer(needs, self.task)
         results = Collected(np.ones(len(rows), dtype=np.int64), self.cache)
         if self._trained:
-            self.model.to(state().device)
+            model.to(state().device)
             self._pictures.prepare(read.pictures)
         for start in range(0, len(rows), TOGETHER):
             part = slice(start, start + TOGETHER)
@@ -218,9 +214,7 @@ class Fusion(TrainedLearner[FusionClassifier]):
         return as_signals(results.outputs(), self.task)
 
     def _check(self, needs: Needs) -> None:
-        unknown = needs.every_field - KNOWN
-        if unknown:
-            raise HfalError(f"fusion cannot give {listing(sorted(unknown))}")
+        refuse_unknown("fusion", needs, KNOWN)
         if needs.mc_samples and needs.mc_layers != "head":
             raise HfalError(f"fusion drops in its head only: mc_layers={needs.mc_layers} needs another learner")
 
@@ -254,12 +248,6 @@ class Fusion(TrainedLearner[FusionClassifier]):
         if "mc_latent" in needs.every_field:
             found["mc_latent"] = nn.functional.normalize(self._latent(samples), dim=-1)
         return found
-
-    def save(self, folder: Path) -> None:
-        """See `Learner.save`: one folder with both encoders and the head."""
-        with quiet():
-            self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
 
     def load(self, folder: Path) -> None:
         """See `Learner.load`."""

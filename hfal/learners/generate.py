@@ -17,22 +17,22 @@ from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, Auto
 
 from hfal.compute import derive_seed, is_main, own_randomness, state
 from hfal.embeddings import EmbeddingStore
-from hfal.errors import HfalError, count, listing
+from hfal.errors import HfalError, count
 from hfal.generating import Writer, WritingExamples, token_scores, write
 from hfal.inference import plan_batches, token_budget
 from hfal.learners.by_row import ByRow
-from hfal.learners.looking import NOT_YET
+from hfal.learners.looking import NOT_YET, refuse_unknown
 from hfal.learners.trained import TrainedLearner
 from hfal.models import load_config_of, load_tokenizer, load_writer, max_length_of, quiet
 from hfal.pool import content_keys
-from hfal.reading import plain_encoder
+from hfal.reading import text_store
 from hfal.seen_writing import SeenReader
 from hfal.sides import SIDE
 from hfal.signals import OF_TEXTS, Needs, Signals
 from hfal.tasks.base import Task
 from hfal.tasks.generation import Generation
 from hfal.tasks.vqa import VisualQuestionAnswering
-from hfal.tokens import TokenCache, Tokens
+from hfal.tokens import Tokens
 from hfal.training import FitReport, TrainingConfig
 
 logger = logging.getLogger("hfal")
@@ -133,10 +133,7 @@ class Generate(TrainedLearner[PreTrainedModel]):
     def store(self) -> EmbeddingStore:
         """Sentence embeddings of sources and texts; loaded when a strategy asks for them."""
         if self._store is None:
-            encoder = plain_encoder(self.embedder, trust_remote_code=self.trust_remote_code)
-            tokenizer = load_tokenizer(self.embedder, trust_remote_code=self.trust_remote_code, pad_token=None)
-            length = max_length_of(encoder.encoder, tokenizer, None)
-            self._store = EmbeddingStore(encoder, TokenCache(tokenizer, SIDE, length), SIDE, self.cache)
+            self._store = text_store(self.embedder, self.cache, trust_remote_code=self.trust_remote_code)
         return self._store
 
     def _fresh(self) -> PreTrainedModel:
@@ -179,11 +176,8 @@ class Generate(TrainedLearner[PreTrainedModel]):
 
     def signals(self, rows: Dataset, needs: Needs) -> Signals:
         """See `Learner.signals`. Rows go by length; sources are embedded once in a run."""
-        if self._model is None:
-            raise HfalError("the learner is not bound to a task yet: call bind(task, seed) first")
-        unknown = needs.every_field - KNOWN
-        if unknown:
-            raise HfalError(f"generate cannot give {listing(sorted(unknown))}")
+        model = self.current
+        refuse_unknown("generate", needs, KNOWN)
         if not self._trained and needs.every_field - {"embeddings", "sources"}:
             raise HfalError(f"{NOT_YET}, idds or facility_location")
         sources = list(rows[self._column])
@@ -194,7 +188,7 @@ class Generate(TrainedLearner[PreTrainedModel]):
             known["embeddings"] = self._embed(sources)
         found = ByRow(needs)
         if needs.every_field & (set(OF_TEXTS) - {"sources"} | {"mc_latent"}):
-            for batch, seen in self._batches(rows, needs, known):
+            for batch, seen in self._batches(model, rows, needs, known):
                 found.put(batch, seen)
         elif is_main():
             found.put(np.arange(len(rows)), Signals(rows=np.arange(len(rows)), **known))
@@ -216,14 +210,13 @@ class Generate(TrainedLearner[PreTrainedModel]):
         return found
 
     def _batches(
-        self, rows: Dataset, needs: Needs, known: dict[str, Any]
+        self, model: PreTrainedModel, rows: Dataset, needs: Needs, known: dict[str, Any]
     ) -> Iterator[tuple[NDArray[np.int64], Signals]]:
         """This process's batches, with what the model writes for them."""
-        assert self._model is not None
         tokens, keys = self._sources(rows), [bytes(k) for k in content_keys(rows, self.task)]
         self._tell()
         device, current = state().device, state()
-        model = self._model.to(device).eval()
+        model = model.to(device).eval()
         each = needs.mc_samples if needs.every_field & {"samples", "mc_latent"} else 1
         budget = max(1, token_budget(_width(model), device) // each)
         batches = plan_batches(tokens.lengths + self.max_new_tokens, budget, MOST_ROWS)
@@ -268,9 +261,7 @@ class Generate(TrainedLearner[PreTrainedModel]):
 
     def save(self, folder: Path) -> None:
         """See `Learner.save`: the model, or the adapters as peft saves them."""
-        with quiet():
-            self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        super().save(folder)
         if self.lora is not None:
             self.model.config.save_pretrained(folder)
 

@@ -7,7 +7,9 @@ from typing import Any, Protocol
 from transformers import PreTrainedModel
 
 from hfal.compute import state
+from hfal.errors import HfalError, listing
 from hfal.looks import Look, Looks, Surprise, both
+from hfal.signals import Needs
 from hfal.tasks.base import Task
 
 UNTRAINED = frozenset({"embeddings", "hidden_states", "surprisal", "similarity"})
@@ -15,6 +17,13 @@ UNTRAINED = frozenset({"embeddings", "hidden_states", "surprisal", "similarity"}
 NOT_YET = "before the first labels only embeddings can be had: start with typiclust, alps or random"
 LOOK_SHARE = 4
 """Batches of a look that goes back through the model are so many times smaller."""
+
+
+def refuse_unknown(learner: str, needs: Needs, known: frozenset[str]) -> None:
+    """Say what a strategy asks for that this kind of learner does not have."""
+    unknown = needs.every_field - known
+    if unknown:
+        raise HfalError(f"{learner} cannot give {listing(sorted(unknown))}")
 
 
 def look_budget(tokens: int) -> int:

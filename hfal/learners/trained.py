@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from hfal.compute import derive_seed
 from hfal.errors import HfalError
 from hfal.learners.base import evaluate
+from hfal.models import quiet
 from hfal.tasks.base import Task
 from hfal.training import Examples, FitReport, TrainingConfig, Weights, train
 
@@ -25,6 +26,7 @@ class TrainedLearner(Generic[Model]):
     task: Task
     seed: int
     cache: Path | None
+    tokenizer: Any
     _model: Model | None = None
     _trained: bool = False
 
@@ -45,6 +47,12 @@ class TrainedLearner(Generic[Model]):
     def evaluate(self, rows: Dataset) -> dict[str, Any]:
         """See `Learner.evaluate`."""
         return evaluate(self, self.task, rows)  # type: ignore[arg-type]
+
+    def save(self, folder: Path) -> None:
+        """See `Learner.save`: one folder with the whole model."""
+        with quiet():
+            self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
 
     def _train(
         self,
