@@ -7,7 +7,9 @@ import re
 import string
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import httpx
@@ -17,6 +19,8 @@ from hfal.pictures import is_picture
 from hfal.tasks.base import Task
 
 TRIES = 5
+AT_ONCE = 8
+"""Requests to an endpoint that are under way together."""
 PATIENCE = 120.0
 """Seconds that an endpoint may take for an answer."""
 PROMPTS = {
@@ -68,15 +72,19 @@ class Endpoint:
     prices: Mapping[str, float] = field(default_factory=dict)
 
     def answer(self, prompts: Sequence[str]) -> list[Said]:
-        """One request for each prompt; a busy or failing endpoint is asked again, a little later each time.
+        """One request for each prompt, some at once; a busy or failing endpoint is asked again, a little later each time.
 
         Raises:
             HfalError: it cannot be reached, refuses, or answers with something else.
         """
         key = os.environ.get(self.api_key_env)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        with httpx.Client(timeout=PATIENCE, headers=headers) as client:
-            return [self._one(client, prompt) for prompt in prompts]
+        limits = httpx.Limits(max_connections=AT_ONCE)
+        with (
+            httpx.Client(timeout=PATIENCE, headers=headers, limits=limits) as client,
+            ThreadPoolExecutor(AT_ONCE) as at,
+        ):
+            return list(at.map(partial(self._one, client), prompts))
 
     def _one(self, client: httpx.Client, prompt: str) -> Said:
         system = [{"role": "system", "content": self.system}] if self.system else []

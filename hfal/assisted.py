@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,8 @@ from hfal.errors import HfalError
 from hfal.people import People
 from hfal.pool import Pool
 from hfal.rounds import Ledger
+
+logger = logging.getLogger("hfal")
 
 MODEL = "model"
 """Source of its answers, the folder of those that people check, and how its name begins."""
@@ -90,7 +93,11 @@ class Assisted(People):
         task = pool.task
         if label is not None:
             inputs = {name: row[name] for name in task.inputs}
-            label = task.decode(task.encode(label, f"the model's answer to row {row['id']}", inputs))
+            try:
+                label = task.decode(task.encode(label, f"the model's answer to row {row['id']}", inputs))
+            except HfalError as error:  # it is paid for and does not help: people may answer
+                logger.warning("skipped: %s", error)
+                label = None
         return Answer(row["id"], self.name, label, time=now(), source=MODEL, skipped=label is None, price=said.price)
 
     def _answers(self, ledger: Ledger, number: int) -> list[Current]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,7 @@ def table_of(rows: Dataset, what: str, columns: Sequence[str] = (), id_column: s
         raise HfalError(f"{what}: no column holds text; it has: {listing(rows.column_names)}")
     ids = [str(n) for n in range(len(rows))] if id_column is None else [str(value) for value in rows[id_column]]
     if len(set(ids)) < len(ids):
-        twice = next(name for name in ids if ids.count(name) > 1)
+        twice = next(name for name, times in Counter(ids).items() if times > 1)
         raise HfalError(f"{what}: the id {twice!r} is there more than once")
     texts = [_text(row, named) for row in rows.select_columns(named)]
     empty = next((at for at, text in enumerate(texts) if not text), None)

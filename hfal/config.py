@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from hfal.budget import Budget, Cost
 from hfal.config_errors import describe
@@ -168,7 +168,12 @@ def _one_amount(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-Amount = Annotated[dict[str, Any], AfterValidator(_one_amount)]
+def _rows(value: Any) -> Any:
+    """A bare number counts rows, as it does in Python."""
+    return {"rows": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Amount = Annotated[dict[str, Any], BeforeValidator(_rows), AfterValidator(_one_amount)]
 
 
 class RunConfig(Section):
@@ -328,7 +333,7 @@ def load_config(path: str | Path, changes: Iterable[str] = ()) -> RunConfig:
 
 
 def check_config(values: dict[str, Any], where: str = "config") -> RunConfig:
-    """The values as a `RunConfig`; the first thing wrong as one line."""
+    """The values as a `RunConfig`; all that is wrong in one line."""
     for key, usual in (("learner", "frozen_head"), ("task", "text_classification")):
         section = values.get(key)
         if isinstance(section, dict) and "type" not in section:
@@ -336,9 +341,8 @@ def check_config(values: dict[str, Any], where: str = "config") -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        problems = error.errors()
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise HfalError(f"{where}: {describe(problems[0], RunConfig)}{more}") from None
+        problems = [describe(problem, RunConfig) for problem in error.errors()]
+        raise HfalError(f"{where}: " + "; and ".join(dict.fromkeys(problems))) from None
 
 
 def apply_change(values: dict[str, Any], change: str) -> None:

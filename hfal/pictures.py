@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import os
+import stat
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
@@ -39,19 +40,24 @@ def content(picture: Picture) -> bytes:
     """
     if picture.get("bytes") is not None:
         return bytes(picture["bytes"])
-    return Path(str(picture["path"])).expanduser().read_bytes()
+    path = Path(str(picture["path"])).expanduser()
+    if not path.is_file():  # a folder or a pipe is none
+        raise FileNotFoundError(path)
+    return path.read_bytes()
 
 
 def key(picture: Picture) -> bytes:
-    """16 bytes that follow from the file's content; of a missing file from its path."""
+    """16 bytes that follow from the file's content; of what cannot be read from its path."""
     if picture.get("bytes") is not None:
         return hashlib.blake2b(picture["bytes"], digest_size=16).digest()
     path = os.path.expanduser(str(picture["path"]))
     try:
         known = os.stat(path)
-    except OSError:
-        return hashlib.blake2b(path.encode(), digest_size=16).digest()
-    return _key_of_file(path, known.st_mtime_ns, known.st_size)
+        if stat.S_ISREG(known.st_mode):
+            return _key_of_file(path, known.st_mtime_ns, known.st_size)
+    except (OSError, ValueError):  # missing, not to be read, or no path
+        pass
+    return hashlib.blake2b(path.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 @lru_cache(maxsize=200_000)

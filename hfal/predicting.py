@@ -55,6 +55,8 @@ def predict_file(folder: Path, source: str, output: Path | None, split: str = "t
     """
     if output is not None:
         check_kind(output)
+        if output.resolve() == Path(source).resolve():
+            raise HfalError(f"{output} is the file that is read: choose another --output")
     learner, task = last_model(open_run(folder))
     rows = load_source(Source(source=source, split=split))
     check_columns(rows, task.inputs)

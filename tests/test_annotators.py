@@ -9,7 +9,7 @@ import pytest
 import yaml
 from datasets import Dataset
 
-from hfal import HfalError, Pairs, TextClassification, TokenClassification, VisualQuestionAnswering
+from hfal import Generation, HfalError, Pairs, Pool, TextClassification, TokenClassification, VisualQuestionAnswering
 from hfal.annotators import Annotator, Endpoint, LocalModel, Said
 from hfal.answers import Answers
 from hfal.assisted import Assisted
@@ -121,6 +121,16 @@ def test_a_model_labels_all_rounds_and_what_it_says_is_marked_and_priced(tmp_pat
     assert "model     big-one: 30 answers, for 0.0036" in lines
     for path in (tmp_path / "run").rglob("*"):
         assert path.is_dir() or KEY.encode() not in path.read_bytes()
+
+
+def test_what_a_model_says_that_no_file_can_hold_is_skipped_and_paid(server, caplog):
+    server.say = "\ud800"
+    pool = Pool.from_dataset(Dataset.from_dict({"source": ["one", "two"]}), Generation())
+    rows = [{"id": name, "source": name, "audit": False} for name in ("one", "two")]
+    oracle = Assisted(Annotator(Endpoint(server.url, "m", prices={"input": 1.0}), pool.task), 0.0)
+    answers = [oracle._answer(pool, row, *said) for row, said in zip(rows, oracle.annotator.ask(rows), strict=True)]
+    assert all(answer.skipped and answer.label is None and answer.price for answer in answers)
+    assert "half a character" in caplog.text
 
 
 def test_people_check_a_share_and_the_two_are_never_mixed_up(tmp_path, tiny_model, server):

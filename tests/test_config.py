@@ -54,7 +54,7 @@ def test_the_offline_recipe_has_the_keys_that_are_agreed():
         ("cost={unit: euros, per_wrd: 1}", r"unknown key cost\.per_wrd \(did you mean 'per_word'\?\)"),
         ("task={type: token_classification, scheme: IOB}", r"task\.scheme: 'IOB' is not allowed .*allowed: auto, BIO"),
         ("task={type: token_classification, token: words}", r"unknown key task\.token \(did you mean 'tokens'\?\)"),
-        ("budget=200", r"budget: 200 given; must be a valid dictionary"),
+        ("budget=many", r"budget: 'many' given; must be a valid dictionary"),
         ("seed=-1", r"seed: -1 given; must be greater than or equal to 0"),
         (
             "learner.type=finetune",
@@ -75,6 +75,14 @@ def test_each_mistake_is_one_line_with_path_value_and_nearest_name(tmp_path, cha
     with pytest.raises(HfalError, match=message) as caught:
         load(tmp_path, text, change)
     assert "\n" not in str(caught.value)
+
+
+def test_several_mistakes_are_told_at_once_and_a_bare_number_counts_rows(tmp_path):
+    with pytest.raises(HfalError) as caught:
+        load(tmp_path, GOOD, "seed=-1", "pool.row=3")
+    assert "-1 given" in str(caught.value) and "; and unknown key pool.row (did you mean 'rows'?)" in str(caught.value)
+    config = load(tmp_path, GOOD, "budget=60", "batch=15")
+    assert (config.budget, config.batch) == ({"rows": 60}, {"rows": 15})
 
 
 def test_missing_keys_bad_yaml_and_missing_files(tmp_path):

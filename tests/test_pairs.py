@@ -1,5 +1,7 @@
 """Pairs through the loop, and candidates out of two tables."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -126,6 +128,17 @@ def test_candidates_of_two_tables_with_their_recall(tmp_path, tiny_model):
             assert f"{share:.1%} with {k}" in result.output
     pool = Pool.from_dataset(load_source_of(out), Pairs(label_names=["no", "yes"]), "id")
     assert len(pool) == 30
+
+
+def test_a_file_that_is_there_is_not_written_over_unless_it_is_said(tmp_path, tiny_model):
+    left, _, _ = map(str, tables(tmp_path))
+    before = Path(left).read_bytes()
+    command = ["pairs", left, left, "-o", left, "--model", tiny_model]
+    result = CliRunner().invoke(app, command)
+    assert isinstance(result.exception, HfalError) and "exists already" in str(result.exception)
+    assert Path(left).read_bytes() == before
+    assert CliRunner().invoke(app, [*command, "--force"]).exit_code == 0
+    assert "similarity" in Path(left).read_text()
 
 
 def load_source_of(path):

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 
 import numpy as np
 import pytest
@@ -92,6 +93,16 @@ def test_a_small_file_that_claims_to_be_huge_is_refused():
 def test_what_is_missing_is_named(tmp_path):
     found = problems([None, {"bytes": None, "path": None}, {"bytes": None, "path": str(tmp_path / "x.png")}])
     assert found == ["is missing (None)"] * 2 + [f"names a file that is not there: {tmp_path / 'x.png'}"]
+
+
+def test_what_is_no_file_is_named(tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "link.png").symlink_to(tmp_path / "nowhere.png")
+    names = [str(tmp_path / name) for name in ("folder.png", "pipe.png", "link.png")] + ["a\0b.png", "x" * 5000]
+    assert len({key({"bytes": None, "path": name}) for name in names}) == len(names)
+    for name, told in zip(names, problems([{"bytes": None, "path": name} for name in names]), strict=True):
+        assert told is not None and ("not there" in told or "cannot be decoded" in told), name
 
 
 def test_a_file_that_changes_is_another_picture(tmp_path):

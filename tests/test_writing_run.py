@@ -175,7 +175,12 @@ def test_texts_in_other_scripts_have_words_too():
 
 @pytest.mark.parametrize(
     ("label", "message"),
-    [(None, "is neither a text"), (" ", "the target in row 2 is empty"), ([1], "is neither a text")],
+    [
+        (None, "is neither a text"),
+        (" ", "the target in row 2 is empty"),
+        ([1], "is neither a text"),
+        ("a\ud800", "half a character"),
+    ],
 )
 def test_a_target_that_is_no_text_is_refused_with_its_row(label, message):
     with pytest.raises(HfalError, match=message):

@@ -6,6 +6,8 @@ import errno
 import logging
 import os
 import sys
+from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -55,6 +57,15 @@ def tell(line: str) -> None:
 
     if is_main():
         out.print(line)
+
+
+Force = Annotated[bool, typer.Option("--force", help="Replace the file where it exists.")]
+
+
+def keep_existing(path: Path, force: bool) -> None:
+    """Refuse to write over a file, which may hold labels by now, before any work."""
+    if path.exists() and not force:
+        raise HfalError(f"{path} exists already: choose another name, or say --force")
 
 
 def silence_libraries() -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from hfal.cli.app import app, out, silence_libraries
+from hfal.cli.app import Force, app, keep_existing, out, silence_libraries
 from hfal.errors import count
 
 SHOWN = (1, 2, 5, 10, 20, 50, 100)
@@ -29,6 +29,7 @@ def pairs(
     matches: Annotated[str | None, typer.Option(help="Known matches (left_id, right_id): tells the recall.")] = None,
     model: Annotated[str, typer.Option(help="An encoder.")] = "sentence-transformers/all-MiniLM-L6-v2",
     split: Annotated[str, typer.Option(help="Of Hub data sets.")] = "train",
+    force: Force = False,
 ) -> None:
     """Candidate pairs of two tables: for each left row the right rows nearest to it, by embeddings and faiss."""
     from hfal.candidates import find_candidates, known_matches, table_of, write_candidates
@@ -38,6 +39,7 @@ def pairs(
 
     silence_libraries()
     check_kind(output)
+    keep_existing(output, force)
     names = [name.strip() for name in (columns or "").split(",") if name.strip()]
     ours = table_of(load_source(Source(source=left, split=split)), left, names, left_id)
     theirs = ours

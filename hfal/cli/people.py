@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from hfal.cli.app import app, err, out
+from hfal.cli.app import Force, app, err, keep_existing, out
 from hfal.errors import count
 
 if TYPE_CHECKING:
@@ -133,11 +133,13 @@ def export(
     file: Annotated[Path, typer.Argument(help="The file to write.")],
     kind: Annotated[str, typer.Option("--to", help="label_studio, conll, jsonl or csv.")],
     everything: Annotated[bool, typer.Option("--all", help="Also the rows that have their answers.")] = False,
+    force: Force = False,
 ) -> None:
     """Write the rows that wait for labels, to label them elsewhere."""
     from hfal.labeling import open_work
     from hfal.labeling.exporting import export_round
 
+    keep_existing(file, force)
     rows, paths = export_round(open_work(folder), kind, file, everything=everything)
     out.print(f"{count(rows, 'row')}: {escape(', '.join(map(str, paths)))}")
     out.print(f"When they are labelled: hfal import {escape(str(folder))} FILE")

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from hfal.cli.app import app, out, silence_libraries
+from hfal.cli.app import Force, app, keep_existing, out, silence_libraries
 from hfal.cli.people import Run
 from hfal.errors import count
 
@@ -23,10 +23,13 @@ def relabel(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write them as JSON lines, to label and import again.")
     ] = None,
+    force: Force = False,
 ) -> None:
     """The rows whose label is most worth asking again: model and people disagree."""
     from hfal.labeling.relabel import Doubt, doubts, write_doubts
 
+    if output is not None:
+        keep_existing(output, force)
     silence_libraries()
     found: list[Doubt] = doubts(folder)[:most]
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))

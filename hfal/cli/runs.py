@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from hfal.cli.app import app, err, out, silence_libraries, tell
+from hfal.cli.app import Force, app, err, keep_existing, out, silence_libraries, tell
 from hfal.cli.people import LOOP
 from hfal.errors import HfalError
 
@@ -193,14 +193,13 @@ def init(
     ] = None,
     model: Annotated[str | None, typer.Option(help="A Hub name, a folder or demo/minilm.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The config to write.")] = Path("hfal.yaml"),
-    force: Annotated[bool, typer.Option("--force", help="Replace the config where it exists.")] = False,
+    force: Force = False,
 ) -> None:
     """Ask for a file or data set, look at its columns and write a commented config."""
     from hfal.starting import write_config
 
     silence_libraries()
-    if output.exists() and not force:
-        raise HfalError(f"{output} exists already: choose another --output, or say --force")
+    keep_existing(output, force)
     asking = sys.stdin.isatty()
 
     def ask(question: str, default: str | None, given: str | None) -> str:

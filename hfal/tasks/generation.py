@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hfal.errors import HfalError
 from hfal.tasks.base import Batch
-from hfal.tasks.labels import with_column
+from hfal.tasks.labels import check_whole, with_column
 from hfal.tasks.usual import RowTask, blank, check_text, written
 
 TARGET_WORDS = "target_words"
@@ -109,7 +109,7 @@ class Generation(RowTask):
         texts = [label] if isinstance(label, str) else label
         if not isinstance(texts, (list, tuple, np.ndarray)) or not all(isinstance(text, str) for text in texts):
             raise HfalError(f"target {label!r} in {where} is neither a text nor a list of texts")
-        found = [text.strip() for text in texts if text.strip()]
+        found = [check_whole(text.strip(), where) for text in texts if text.strip()]
         if not found:
             raise HfalError(f"the target in {where} is empty")
         return found

@@ -42,6 +42,19 @@ def index_of(label: Any, names: Sequence[str], where: str) -> int:
     raise HfalError(f"{where} is not one of {listing(names)}{hint}")
 
 
+def check_whole(text: str, where: str) -> str:
+    """A text that files can hold.
+
+    Raises:
+        HfalError: it holds half a character (a surrogate by itself), which no UTF-8 can say.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise HfalError(f"the text in {where} holds half a character at place {error.start}") from None
+    return text
+
+
 def check_columns(dataset: Dataset, columns: Sequence[str]) -> None:
     """Every column exists."""
     for column in columns:

@@ -18,7 +18,7 @@ from torch import Tensor
 from hfal.errors import HfalError, listing
 from hfal.pictures import key, problems
 from hfal.tasks.base import Batch
-from hfal.tasks.labels import check_columns, check_names, index_of
+from hfal.tasks.labels import check_columns, check_names, check_whole, index_of
 from hfal.tasks.scores import class_scores
 from hfal.tasks.usual import RowTask, blank, check_text, written
 
@@ -183,7 +183,7 @@ class VisualQuestionAnswering(RowTask):
             if isinstance(one, Mapping) and not self.votes:
                 raise HfalError(f"{where} counts its answers: say votes: true")
             if answer.strip():
-                counts[" ".join(answer.split())] += int(times)
+                counts[check_whole(" ".join(answer.split()), where)] += int(times)
         return {answer: min(n, ENOUGH) if self.votes else 1 for answer, n in counts.items() if n}
 
     def encode(self, label: Any, where: str, row: Mapping[str, Any] | None = None) -> list[str]:

@@ -70,6 +70,7 @@ def test_the_most_frequent_answers_are_learned():
         (TASK, [], "row 3 has no answer"),
         (TASK, "  ", "row 3 has no answer"),
         (TASK, 4, "answer 4 in row 3 is not one of"),
+        (TASK, "re\ud800d", "row 3 holds half a character at place 2"),
     ],
 )
 def test_other_answers_are_refused_with_their_row(task, label, message):
