@@ -72,7 +72,7 @@ class Endpoint:
     prices: Mapping[str, float] = field(default_factory=dict)
 
     def answer(self, prompts: Sequence[str]) -> list[Said]:
-        """One request for each prompt, some at once; a busy or failing endpoint is asked again, a little later each time.
+        """One request for each prompt, some at once; a busy or failing endpoint is asked again, later each time.
 
         Raises:
             HfalError: it cannot be reached, refuses, or answers with something else.
