@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from datasets import Dataset
 
 from hfal.config import Source
 from hfal.data import load_source
-from hfal.errors import HfalError
+from hfal.errors import HfalError, count
 from hfal.learners import Learner
 from hfal.learners.base import outputs_of
 from hfal.report.view import RunView, open_run, task_of
 from hfal.tables import check_kind, without_pictures, write_table
 from hfal.tasks import Task
 from hfal.tasks.labels import check_columns
+
+logger = logging.getLogger("hfal")
 
 CHUNK = 20_000
 
@@ -41,8 +45,24 @@ def last_model(run: RunView) -> tuple[Learner, Task]:
     return learner, task
 
 
+def _predicted(learner: Learner, task: Task, rows: Dataset) -> tuple[list[Any], list[float | None]]:
+    """The prediction and its probability for each row; None for those with nothing to read in them."""
+    inputs = rows.select_columns(list(task.inputs))
+    full = [at for at, problem in enumerate(task.empty(inputs[:])) if problem is None]
+    predictions: list[Any] = [None] * len(rows)
+    probabilities: list[float | None] = [None] * len(rows)
+    if full:
+        kept = rows.select(full)
+        encoded, values = task.predict(outputs_of(learner, task, kept).outputs)
+        for at, row, label, value in zip(full, kept.select_columns(list(task.inputs)), encoded, values, strict=True):
+            predictions[at], probabilities[at] = task.present(row, label), float(value)
+    return predictions, probabilities
+
+
 def predict_file(folder: Path, source: str, output: Path | None, split: str = "train") -> int:
     """Write the rows of a source with `prediction` and `probability`; how many they were.
+
+    Rows with nothing to read in them stay without a prediction, and are counted in a warning.
 
     Args:
         folder: a run folder.
@@ -60,16 +80,19 @@ def predict_file(folder: Path, source: str, output: Path | None, split: str = "t
     learner, task = last_model(open_run(folder))
     rows = load_source(Source(source=source, split=split))
     check_columns(rows, task.inputs)
-    rows = task.prepare(rows)
+    rows = task.prepare(rows).select_columns(rows.column_names)
     predictions: list[Any] = []
-    probabilities: list[float] = []
+    probabilities: list[float | None] = []
     for start in range(0, len(rows), CHUNK):
         part = rows.select(range(start, min(start + CHUNK, len(rows))))
-        seen = outputs_of(learner, task, part)
-        encoded, values = task.predict(seen.outputs)
-        inputs = part.select_columns(list(task.inputs))
-        predictions.extend(task.present(row, label) for row, label in zip(inputs, encoded, strict=True))
-        probabilities.extend(values.tolist())
+        found, sure = _predicted(learner, task, part)
+        predictions += found
+        probabilities += sure
+    silent = [at for at, probability in enumerate(probabilities) if probability is None]
+    if silent:
+        logger.warning(
+            "%s without a prediction: nothing to read in them (the first, row %d)", count(len(silent), "row"), silent[0]
+        )
     table: pa.Table = rows.data.table if rows._indices is None else rows.flatten_indices().data.table
     table = without_pictures(table)
     for name, column in (

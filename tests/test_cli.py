@@ -151,6 +151,17 @@ def test_predict_labels_a_file(project, tmp_path):
     assert hfal("predict", folder / "run", folder / "rows.csv", "-o", "x.xlsx").returncode == 2
 
 
+def test_rows_with_nothing_to_read_stay_without_a_prediction(project, tmp_path):
+    rows = tmp_path / "some.jsonl"
+    rows.write_text('{"text": "a great film"}\n{"text": "  "}\n{"text": null}\n')
+    done = hfal("predict", project[0] / "run", rows)
+    said = [json.loads(line)["prediction"] for line in done.stdout.splitlines()]
+    assert done.returncode == 0 and said[0] in NAMES and said[1:] == [None, None]
+    assert "2 rows without a prediction: nothing to read in them (the first, row 1)" in " ".join(done.stderr.split())
+    assert hfal("predict", project[0] / "run", rows, "-o", rows).returncode == 2
+    assert rows.read_text().startswith('{"text": "a great film"}')
+
+
 def test_stream_asks_or_passes_rows_as_they_come(project, tmp_path):
     run = project[0] / "run"
     rows = make_rows(150, seed=9)["text"][:]

@@ -80,7 +80,7 @@ class Generation(RowTask):
         feature = dataset.features.get(self.target)
         if getattr(feature, "dtype", None) not in ("string", "large_string") or TARGET_WORDS in dataset.column_names:
             return dataset
-        words = [len((text or "").split()) for text in dataset[self.target]]
+        words = [max(1, len((text or "").split())) for text in dataset[self.target]]
         return with_column(dataset, TARGET_WORDS, words)
 
     def resolve(self, dataset: Dataset) -> Self:
