@@ -120,6 +120,28 @@ def test_entities_by_keyboard_and_by_mouse(page_of, open_page, waiting):  # noqa
     assert tags.count("B-good") == 1 and tags.count("I-good") == 0, "the span of three was taken back, one word marked"
 
 
+def test_words_after_emoji_are_drawn_whole(page_of, open_page, tmp_path, tiny_model):
+    words = ["👍🏽", "very", "𝒢ood", "phone", "🎬", "indeed"]
+    rows = [{"tokens": [*words, f"no{n}"], "tags": ["O"] * 7} for n in range(20)]
+    Dataset.from_list(rows).to_json(tmp_path / "rows.jsonl")
+    config = {
+        "output_dir": str(tmp_path / "run"),
+        "pool": {"source": str(tmp_path / "rows.jsonl")},
+        "task": {"type": "token_classification", "tags": "tags", "label_names": ["O", "B-good", "I-good"]},
+        "learner": {"type": "frozen_head", "model": tiny_model},
+        "strategy": "mnlp",
+        "oracle": "people",
+        "budget": {"rows": 10},
+        "batch": {"rows": 5},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    run_config(load_config(tmp_path / "config.yaml"), lambda part, done: None)
+    page = open_page(page_of(tmp_path / "run"))
+    drawn = [word.inner_text() for word in page.query_selector_all(".hfal .row b[data-word]")]
+    assert drawn[:6] == words and drawn[6].startswith("no")
+    assert page.inner_text(".hfal .row p") == " ".join(drawn)
+
+
 def test_the_suggestion_is_marked_and_taken_by_enter(page_of, open_page, waiting):  # noqa: F811
     folder = waiting()
     desk = Desk(folder)

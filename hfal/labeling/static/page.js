@@ -223,13 +223,15 @@ function drawWords(place) {
   part.dir = "auto";
   let end = 0;
   const [low, high] = anchor === null ? [at, at] : [Math.min(anchor, at), Math.max(anchor, at)];
+  const letters = Array.from(row.text);  // bounds count characters, strings of a browser count halves of emoji
+  const cut = (from, to) => letters.slice(from, to).join("");
   row.bounds.forEach(([start, stop], index) => {
     const span = spans.find(([first, last]) => first <= index && index < last);
     const joined = span && span[0] < index;
-    const gap = row.text.slice(end, start);
+    const gap = cut(end, start);
     if (joined) { const between = make("b", gap, "in"); between.style.setProperty("--c", color(span[2])); part.append(between); }
     else part.append(document.createTextNode(gap));
-    const word = make("b", row.text.slice(start, stop), span ? "in" : "");
+    const word = make("b", cut(start, stop), span ? "in" : "");
     word.dataset.word = index;
     if (span) word.style.setProperty("--c", color(span[2]));
     if (anchor !== null && low <= index && index <= high) word.classList.add("picked");
@@ -238,7 +240,7 @@ function drawWords(place) {
     if (span && span[1] - 1 === index) { const tag = make("i", span[2], "kind"); tag.style.setProperty("--c", color(span[2])); part.append(tag); }
     end = stop;
   });
-  part.append(document.createTextNode(row.text.slice(end)));
+  part.append(document.createTextNode(cut(end)));
   place.append(part);
   const here = place.querySelector("b.at");
   if (here) here.scrollIntoView({ block: "nearest" });
