@@ -13,6 +13,7 @@ from hfal.budget import Budget, Cost
 from hfal.config_errors import describe
 from hfal.config_learners import LearnerSection
 from hfal.config_tasks import Section, TaskSection, TextTask
+from hfal.config_yaml import read_yaml
 from hfal.errors import HfalError
 from hfal.strategies import parse
 
@@ -285,19 +286,6 @@ class RunConfig(Section):
         return values | {"strategy": self.chooser, "start": {**values["start"], "strategy": self.starter}}
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """Safe YAML in which a key that is given twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
 def load_config(path: str | Path, changes: Iterable[str] = ()) -> RunConfig:
     """Read a YAML config and apply `--set` changes.
 
@@ -314,7 +302,7 @@ def load_config(path: str | Path, changes: Iterable[str] = ()) -> RunConfig:
         if not path.exists():
             raise HfalError(f"{folder} is not a run folder: it has no config.yaml")
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+        values = read_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise HfalError(f"there is no config file {path}; `hfal init` writes one") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -361,6 +349,6 @@ def apply_change(values: dict[str, Any], change: str) -> None:
         if not isinstance(at, dict):
             raise HfalError(f"--set {change!r}: {parent} is a value, not a section")
     try:
-        at[last] = yaml.safe_load(text)
+        at[last] = read_yaml(text)
     except yaml.YAMLError:
         raise HfalError(f"--set {change!r}: {text!r} is not a YAML value") from None

@@ -15,7 +15,7 @@ VARIANTS = ("frozen_head", "fine_tune", "text_classification", "token_classifica
 def describe(problem: Any, root: type[BaseModel]) -> str:
     """The key's path, what was given, what is allowed, and the nearest name."""
     location = [part for part in problem["loc"] if part not in VARIANTS]
-    path = ".".join(str(part) for part in location)
+    path = ".".join(text if (text := str(part)).isprintable() else repr(text)[1:-1] for part in location)
     kind, given = problem["type"], problem.get("input")
     if kind == "extra_forbidden":
         known = _keys_beside(location, root)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Any, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hfal.tasks import (
     Generation,
@@ -19,11 +19,25 @@ from hfal.tasks import (
 from hfal.tasks.relations import MARKERS
 from hfal.tasks.vqa import MOST_ANSWERS
 
+SWITCHES = {"yes": True, "on": True, "no": False, "off": False}
+
 
 class Section(BaseModel):
     """A part of the config: unknown keys are errors, types are not guessed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _switches(cls, values: Any) -> Any:
+        """`yes`, `no`, `on` and `off`, where a switch is wanted: elsewhere they are words."""
+        if not isinstance(values, dict):
+            return values
+        switches = {name for name, field in cls.model_fields.items() if field.annotation is bool}
+        return {
+            name: SWITCHES.get(value.lower(), value) if name in switches and isinstance(value, str) else value
+            for name, value in values.items()
+        }
 
 
 class TextTask(Section):

@@ -11,6 +11,7 @@ import yaml
 from datasets import ClassLabel, Dataset, Image
 
 from hfal.config import Source, check_config
+from hfal.config_yaml import read_yaml
 from hfal.data import load_source
 from hfal.errors import HfalError, listing
 from hfal.files import write_text
@@ -192,7 +193,7 @@ def write_config(
     }
     parts = FOR_PEOPLE if label is None else WITH_LABELS
     content = TEMPLATE.format(**values, **{name: part.format(**values) for name, part in parts.items()})
-    check_config(yaml.safe_load(content), str(path))
+    check_config(read_yaml(content), str(path))
     write_text(path, content)
 
 

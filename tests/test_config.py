@@ -85,6 +85,15 @@ def test_several_mistakes_are_told_at_once_and_a_bare_number_counts_rows(tmp_pat
     assert (config.budget, config.batch) == ({"rows": 60}, {"rows": 15})
 
 
+def test_no_and_yes_are_words_and_switches_too(tmp_path):
+    config = load(
+        tmp_path, GOOD.replace("label: label", "label_names: [no, yes, on]").replace("rows: 100", "skip_empty: yes")
+    )
+    assert tuple(config.task.label_names) == ("no", "yes", "on") and config.pool.skip_empty is True
+    assert load(tmp_path, GOOD, "task.label_names=[no, yes]").task.label_names == ["no", "yes"]
+    assert load(tmp_path, GOOD, "pool.skip_empty=true").pool.skip_empty is True
+
+
 def test_missing_keys_bad_yaml_and_missing_files(tmp_path):
     with pytest.raises(HfalError, match="key budget is missing"):
         load(tmp_path, GOOD.replace("budget: {rows: 40}", ""))

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "hfal"
 LAYERS = [
     {"errors", "functional", "clock"},
-    {"signals", "compute", "files", "pictures", "tables", "conll", "config_errors"},
+    {"signals", "compute", "files", "pictures", "tables", "conll", "config_errors", "config_yaml"},
     {"neighbours", "nets", "linear"},
     {"strategies", "demo", "demo_writing"},
     {"tasks", "answers"},
