@@ -7,7 +7,7 @@ one process and on many; results come back in the order asked.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,31 @@ def plan_batches(lengths: NDArray[np.int64], tokens: int, most_rows: int = 1024)
     return batches
 
 
+def own_batches(
+    batches: Sequence[NDArray[np.int64]], description: str, *, alone: bool = False
+) -> Iterator[NDArray[np.int64]]:
+    """This process's batches, with progress in rows.
+
+    Args:
+        batches: of all processes.
+        description: for the progress bar.
+        alone: this process does all of them.
+    """
+    current = state()
+    mine = batches if alone else batches[current.process_index :: current.num_processes]
+    with tqdm(
+        total=sum(len(batch) for batch in mine),
+        desc=description,
+        unit="row",
+        leave=False,
+        disable=None if is_main() else True,
+        delay=1,
+    ) as bar:
+        for rows in mine:
+            yield rows
+            bar.update(len(rows))
+
+
 def run_pass(
     forward: Forward,
     tokens: Tokens | WordTokens,
@@ -107,27 +132,16 @@ def run_pass(
     Raises:
         HfalError: a row whose output is not finite (it is named).
     """
-    current = state()
     batches = plan_batches(tokens.lengths, budget)
     results = Collected(tokens.units, scratch)
-    mine = batches if alone else batches[current.process_index :: current.num_processes]
-    with tqdm(
-        total=sum(len(batch) for batch in mine),
-        desc=description,
-        unit="row",
-        leave=False,
-        disable=None if is_main() else True,
-        delay=1,
-    ) as bar:
-        for rows in mine:
-            batch = tokens.pad(rows, pad_id, padding_side)
-            outputs = forward({name: value.to(device, non_blocking=True) for name, value in batch.items()})
-            outputs = {name: _on_cpu(value) for name, value in outputs.items()}
-            _check_finite(outputs, rows)
-            outputs.update({name: value[torch.from_numpy(rows)] for name, value in (beside or {}).items()})
-            kept = finish(outputs) if finish else outputs
-            results.put(rows, kept)
-            bar.update(len(rows))
+    for rows in own_batches(batches, description, alone=alone):
+        batch = tokens.pad(rows, pad_id, padding_side)
+        outputs = forward({name: value.to(device, non_blocking=True) for name, value in batch.items()})
+        outputs = {name: _on_cpu(value) for name, value in outputs.items()}
+        _check_finite(outputs, rows)
+        outputs.update({name: value[torch.from_numpy(rows)] for name, value in (beside or {}).items()})
+        kept = finish(outputs) if finish else outputs
+        results.put(rows, kept)
     return results.outputs() if alone else results.complete()
 
 

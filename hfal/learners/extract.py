@@ -12,13 +12,12 @@ import torch
 from datasets import Dataset
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm.auto import tqdm
 from transformers import AutoModelForQuestionAnswering, PreTrainedModel
 
-from hfal.compute import derive_seed, is_main, own_randomness, state
+from hfal.compute import derive_seed, own_randomness, state
 from hfal.dropout import ConsistentDropout, dropout_on
 from hfal.errors import HfalError
-from hfal.inference import plan_batches, token_budget
+from hfal.inference import own_batches, plan_batches, token_budget
 from hfal.learners.by_row import ByRow
 from hfal.learners.looking import NOT_YET, refuse_unknown
 from hfal.learners.trained import TrainedLearner
@@ -116,17 +115,11 @@ class Extract(TrainedLearner[PreTrainedModel]):
     def _batches(
         self, model: PreTrainedModel, rows: Dataset, needs: Needs
     ) -> Iterator[tuple[NDArray[np.int64], Signals]]:
-        current, windows, contexts = state(), self._windows(rows), rows[self.task.context]
-        model = model.to(current.device).eval()
-        budget = token_budget(int(model.config.hidden_size), current.device)
-        mine = plan_batches(windows.lengths, budget)[current.process_index :: current.num_processes]
-        quiet_bar = None if is_main() else True
-        total = sum(len(batch) for batch in mine)
-        with tqdm(total=total, desc="scoring", unit="row", leave=False, delay=1, disable=quiet_bar) as bar:
-            for batch in mine:
-                texts = [contexts[row] for row in batch]
-                yield batch, self._seen(model, windows.take(batch), texts, needs)
-                bar.update(len(batch))
+        device, windows, contexts = state().device, self._windows(rows), rows[self.task.context]
+        model = model.to(device).eval()
+        budget = token_budget(int(model.config.hidden_size), device)
+        for batch in own_batches(plan_batches(windows.lengths, budget), "scoring"):
+            yield batch, self._seen(model, windows.take(batch), [contexts[row] for row in batch], needs)
 
     @torch.inference_mode()
     def _seen(self, model: PreTrainedModel, part: Windows, contexts: Sequence[str], needs: Needs) -> Signals:

@@ -12,14 +12,13 @@ import torch
 from datasets import Dataset
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForSeq2SeqLM, PreTrainedModel
 
 from hfal.compute import derive_seed, is_main, own_randomness, state
 from hfal.embeddings import EmbeddingStore
 from hfal.errors import HfalError, count
 from hfal.generating import Writer, WritingExamples, token_scores, write
-from hfal.inference import plan_batches, token_budget
+from hfal.inference import own_batches, plan_batches, token_budget
 from hfal.learners.by_row import ByRow
 from hfal.learners.looking import NOT_YET, refuse_unknown
 from hfal.learners.trained import TrainedLearner
@@ -215,23 +214,18 @@ class Generate(TrainedLearner[PreTrainedModel]):
         """This process's batches, with what the model writes for them."""
         tokens, keys = self._sources(rows), [bytes(k) for k in content_keys(rows, self.task)]
         self._tell()
-        device, current = state().device, state()
+        device = state().device
         model = model.to(device).eval()
         each = needs.mc_samples if needs.every_field & {"samples", "mc_latent"} else 1
         budget = max(1, token_budget(_width(model), device) // each)
         batches = plan_batches(tokens.lengths + self.max_new_tokens, budget, MOST_ROWS)
-        mine = batches[current.process_index :: current.num_processes]
-        total = sum(len(batch) for batch in mine)
-        quiet_bar = None if is_main() else True
-        with tqdm(total=total, desc="writing", unit="row", leave=False, delay=1, disable=quiet_bar) as bar:
-            for batch in mine:
-                part, names = tokens.take(batch), [keys[row] for row in batch]
-                fields: dict[str, Any] = {
-                    name: value[torch.from_numpy(batch)] if isinstance(value, Tensor) else [value[at] for at in batch]
-                    for name, value in known.items()
-                }
-                yield batch, Signals(rows=batch, **fields, **self._fields(model, part, names, needs))
-                bar.update(len(batch))
+        for batch in own_batches(batches, "writing"):
+            part, names = tokens.take(batch), [keys[row] for row in batch]
+            fields: dict[str, Any] = {
+                name: value[torch.from_numpy(batch)] if isinstance(value, Tensor) else [value[at] for at in batch]
+                for name, value in known.items()
+            }
+            yield batch, Signals(rows=batch, **fields, **self._fields(model, part, names, needs))
 
     def _fields(self, model: PreTrainedModel, part: Tokens, keys: list[bytes], needs: Needs) -> dict[str, Any]:
         """What is asked for of one batch."""
