@@ -301,6 +301,20 @@ def load_config(path: str | Path, changes: Iterable[str] = ()) -> RunConfig:
         path = folder / "config.yaml"
         if not path.exists():
             raise HfalError(f"{folder} is not a run folder: it has no config.yaml")
+    values = read_values(path)
+    if folder.is_dir():
+        values["output_dir"] = str(folder)  # wherever it was when the run began
+    for change in changes:
+        apply_change(values, change)
+    return check_config(values, str(path))
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """What a YAML file says.
+
+    Raises:
+        HfalError: it cannot be read, or holds no keys.
+    """
     try:
         values = read_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -313,21 +327,22 @@ def load_config(path: str | Path, changes: Iterable[str] = ()) -> RunConfig:
         raise HfalError(f"{path} is not valid YAML{where}: {getattr(error, 'problem', error)}") from error
     if not isinstance(values, dict):
         raise HfalError(f"{path} must hold keys and values (output_dir, pool, learner, …)")
-    if folder.is_dir():
-        values["output_dir"] = str(folder)  # wherever it was when the run began
-    for change in changes:
-        apply_change(values, change)
-    return check_config(values, str(path))
+    return values
 
 
-def check_config(values: dict[str, Any], where: str = "config") -> RunConfig:
-    """The values as a `RunConfig`; all that is wrong in one line."""
+def with_types(values: dict[str, Any]) -> dict[str, Any]:
+    """The same, with the usual type where a learner or a task names none."""
     for key, usual in (("learner", "frozen_head"), ("task", "text_classification")):
         section = values.get(key)
         if isinstance(section, dict) and "type" not in section:
             values = {**values, key: {"type": usual, **section}}
+    return values
+
+
+def check_config(values: dict[str, Any], where: str = "config") -> RunConfig:
+    """The values as a `RunConfig`; all that is wrong in one line."""
     try:
-        return RunConfig.model_validate(values)
+        return RunConfig.model_validate(with_types(values))
     except ValidationError as error:
         problems = [describe(problem, RunConfig) for problem in error.errors()]
         raise HfalError(f"{where}: " + "; and ".join(dict.fromkeys(problems))) from None

@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from hfal.bringing import bring_in
 from hfal.config_tasks import Section
+from hfal.errors import HfalError
 from hfal.learners import Extract, FineTune, FrozenHead, Fusion, Generate, Learner
 from hfal.learners.fusion import TRAINING as FUSION_TRAINING
 from hfal.learners.generate import EMBEDDER
@@ -146,6 +148,33 @@ class GenerateSection(Section):
         return Generate(settings.pop("model"), self.training, **settings)
 
 
+class CustomSection(Section):
+    """A learner of one's own.
+
+    Attributes:
+        path: "module:Class", found from the current folder too.
+        arguments: what the class is made with.
+    """
+
+    type: Literal["custom"]
+    path: str = Field(pattern=r"^[\w.]+:\w+$")
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    training: TrainingConfig = Field(default_factory=lambda: TrainingConfig())
+
+    def build(self) -> Learner:
+        """The learner."""
+        module, name = self.path.split(":")
+        found = getattr(bring_in(module, "learner.path"), name, None)
+        if not isinstance(found, type):
+            raise HfalError(f"learner.path: {module} has no class {name}")
+        try:
+            made: Learner = found(**self.arguments)
+        except TypeError as error:
+            raise HfalError(f"learner.arguments: {error}") from None
+        return made
+
+
 LearnerSection = Annotated[
-    FrozenHeadSection | FineTuneSection | FusionSection | GenerateSection | ExtractSection, Field(discriminator="type")
+    FrozenHeadSection | FineTuneSection | FusionSection | GenerateSection | ExtractSection | CustomSection,
+    Field(discriminator="type"),
 ]

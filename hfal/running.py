@@ -86,7 +86,8 @@ def run_config(config: RunConfig, tell: Tell, *, accept_partial: bool = False, w
     results: list[tuple[Part, list[Round]]] = []
     waiting = None
     for part in parts_of(config, measured=test is not None):
-        active = _active(config, part, pool.copy(), learner, oracle, test, validation, transfer)
+        cache = Path(config.output_dir) / "cache"
+        active = active_of(config, part, pool.copy(), learner, oracle, test, validation, transfer, cache)
         active.wait = wait
         main = part.first and not part.by_chance
         for finished in active:
@@ -130,7 +131,7 @@ def _annotator(asked: AnnotatorSection, task: Task) -> Annotator:
     return Annotator(model, task, asked.prompt)
 
 
-def _active(
+def active_of(
     config: RunConfig,
     part: Part,
     pool: Pool,
@@ -139,7 +140,9 @@ def _active(
     test: Dataset | None,
     validation: Dataset | None,
     transfer: Dataset | None,
+    cache: Path,
 ) -> ActiveLearner:
+    """The loop of one part of a config."""
     record: dict[str, Any] = config.record() | {"seed": part.seed, "strategy": part.strategy}
     if not part.first or part.by_chance:
         record.update(baseline=None, repeats=1, pool_seed=config.seed)
@@ -163,7 +166,7 @@ def _active(
         per_cost=config.per_cost,
         audit=config.audit,
         record=record,
-        cache=Path(config.output_dir) / "cache",
+        cache=cache,
         keep_model=part.first and not part.by_chance,
     )
 

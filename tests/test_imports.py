@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "hfal"
 LAYERS = [
-    {"errors", "functional", "clock"},
+    {"errors", "functional", "clock", "quiet", "bringing"},
     {"signals", "compute", "files", "pictures", "tables", "conll", "config_errors", "config_yaml"},
     {"neighbours", "nets", "linear"},
     {"strategies", "demo", "demo_writing"},
@@ -28,7 +28,7 @@ LAYERS = [
     {"data", "report"},
     {"annotators", "assisted"},
     {"running"},
-    {"labeling"},
+    {"labeling", "bench"},
     {"hub"},
     {"output", "predicting", "starting", "stream", "catalog", "candidates"},
     {"cli"},

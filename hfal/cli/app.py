@@ -66,14 +66,3 @@ def keep_existing(path: Path, force: bool) -> None:
     """Refuse to write over a file, which may hold labels by now, before any work."""
     if path.exists() and not force:
         raise HfalError(f"{path} exists already: choose another name, or say --force")
-
-
-def silence_libraries() -> None:
-    """Progress bars and log lines of libraries would only stand between ours."""
-    import datasets
-    import transformers
-
-    datasets.disable_progress_bars()
-    datasets.utils.logging.set_verbosity(logging.CRITICAL)  # what its readers meet is told by us, once
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from hfal.cli.app import app, out, silence_libraries
+from hfal.cli.app import app, out
 from hfal.cli.people import Run, SkipBad, tell_taken
+from hfal.quiet import silence_libraries
 
 
 @app.command()

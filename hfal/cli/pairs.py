@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from hfal.cli.app import Force, app, keep_existing, out, silence_libraries
+from hfal.cli.app import Force, app, keep_existing, out
 from hfal.errors import count
+from hfal.quiet import silence_libraries
 
 SHOWN = (1, 2, 5, 10, 20, 50, 100)
 """Neighbours for which the recall is told."""

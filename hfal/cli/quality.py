@@ -9,9 +9,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from hfal.cli.app import Force, app, keep_existing, out, silence_libraries
+from hfal.cli.app import Force, app, keep_existing, out
 from hfal.cli.people import Run
 from hfal.errors import count
+from hfal.quiet import silence_libraries
 
 SHOWN = 90
 

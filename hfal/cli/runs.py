@@ -13,9 +13,10 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from hfal.cli.app import Force, app, err, keep_existing, out, silence_libraries, tell
+from hfal.cli.app import Force, app, err, keep_existing, out, tell
 from hfal.cli.people import LOOP
 from hfal.errors import HfalError
+from hfal.quiet import silence_libraries
 
 POLL = 1.0
 """Seconds between two looks for answers."""

@@ -1,0 +1,227 @@
+"""The runs of a benchmark: each known by a hash of all that decides it, run once, and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from filelock import FileLock, Timeout
+from tqdm.auto import tqdm
+
+from hfal.bench.config import BenchConfig, Hard
+from hfal.bench.hard import harder
+from hfal.bench.plain import plain_score
+from hfal.bringing import bring_in
+from hfal.config import RunConfig, check_config
+from hfal.data import build_data
+from hfal.errors import HfalError
+from hfal.files import read_json, write_json
+from hfal.oracles import Simulated
+from hfal.pool import Pool, content_keys
+from hfal.quiet import silence_libraries
+from hfal.running import Part, active_of
+
+RESULT = "result.json"
+logger = logging.getLogger("hfal")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: a data set, a learner, a strategy, a seed."""
+
+    data: str
+    learner: str
+    strategy: str
+    seed: int
+    folder: Path
+    config: dict[str, Any]
+    hard: dict[str, Any] | None
+    is_baseline: bool
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What came of it; None before it is done."""
+        path = self.folder / RESULT
+        return read_json(path) if path.exists() else None
+
+
+Data = tuple[Pool, Dataset]
+
+
+def prepare(config: BenchConfig) -> dict[str, dict[str, Any]]:
+    """Read each data set once: how many rows it has, its main metric, and a fingerprint of texts and labels."""
+    found = {}
+    _data.cache_clear()  # files may be others by now
+    for name, section in config.sets.items():
+        learner = next(iter(config.learners))
+        run = config.run_of(name, learner, config.strategies[0], Path(config.output_dir))
+        pool, test = _data(_key(run, section.hard))
+        digest = hashlib.blake2b(digest_size=16)
+        for rows, label in ((pool.dataset, pool.task.label), (test, "labels")):
+            digest.update(content_keys(rows, pool.task).tobytes())
+            digest.update(json.dumps(rows[label], default=str).encode())
+        found[name] = {
+            "rows": len(pool),
+            "test_rows": len(test),
+            "metric": section.metric or pool.task.main_metric,
+            "classes": list(pool.task.classes),
+            "fingerprint": digest.hexdigest(),
+        }
+    return found
+
+
+def cells_of(config: BenchConfig, data: dict[str, dict[str, Any]]) -> list[Cell]:
+    """All runs, seed by seed: what was done before an interruption can be compared."""
+    found = []
+    for seed in range(config.seed, config.seed + config.seeds):
+        for name in config.sets:
+            for learner in config.learners:
+                for strategy in config.strategies:
+                    run = config.run_of(name, learner, strategy, Path()).record()
+                    hard = config.sets[name].hard
+                    made_of = {"run": run, "seed": seed, "data": data[name]["fingerprint"]}
+                    text = json.dumps(made_of, sort_keys=True)
+                    digest = hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
+                    cell = Cell(
+                        data=name,
+                        learner=learner,
+                        strategy=strategy.name,
+                        seed=seed,
+                        folder=Path(config.output_dir) / "cells" / digest,
+                        config=run,
+                        hard=None if hard is None else hard.model_dump(),
+                        is_baseline=strategy.name == config.baseline,
+                    )
+                    found.append(cell)
+    return found
+
+
+def run_cells(config: BenchConfig, cells: Sequence[Cell]) -> None:
+    """Run what is not done yet, several at a time.
+
+    Of each data set and learner one run goes first: it embeds what the others read.
+
+    Raises:
+        HfalError: a run fails (it is named), or another process runs this benchmark.
+    """
+    folder = Path(config.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise HfalError(f"another process runs the benchmark in {folder}") from None
+    try:
+        missing = [cell for cell in cells if cell.result is None]
+        jobs = min(config.jobs or _cores(), max(1, len(missing)))
+        first = {(cell.data, cell.learner): cell for cell in reversed(missing)}
+        ahead = [cell for cell in missing if cell is first[cell.data, cell.learner]]
+        behind = [cell for cell in missing if cell is not first[cell.data, cell.learner]]
+        done = len(cells) - len(missing)
+        with tqdm(total=len(cells), initial=done, desc="runs", unit="run", disable=None) as bar:
+            for part in (ahead, behind):
+                for cell in _together(part, jobs, folder / "cache", config.imports):
+                    bar.set_postfix_str(f"{cell.data} {cell.strategy} seed {cell.seed}", refresh=False)
+                    bar.update()
+    finally:
+        lock.release()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _together(cells: Sequence[Cell], jobs: int, cache: Path, imports: Sequence[str]) -> Iterator[Cell]:
+    """Run cells in processes that share the cores out, and give each back when it is done."""
+    threads = max(1, _cores() // jobs)
+    if jobs == 1:
+        for cell in cells:
+            _named(cell, partial(run_cell, cell, cache))
+            yield cell
+        return
+    context = get_context("spawn")
+    executor = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(threads, tuple(imports)))
+    waiting: dict[Future[None], Cell] = {executor.submit(run_cell, cell, cache): cell for cell in cells}
+    try:
+        while waiting:
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                cell = waiting.pop(future)
+                _named(cell, future.result)
+                yield cell
+    finally:
+        for process in list((executor._processes or {}).values()) if waiting else ():
+            process.terminate()  # a run that is interrupted goes on where it was
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _named(cell: Cell, result: Callable[[], None]) -> None:
+    try:
+        result()
+    except HfalError as error:
+        raise HfalError(f"{cell.data}, {cell.learner}, {cell.strategy}, seed {cell.seed}: {error}") from None
+
+
+def _begin(threads: int, imports: Sequence[str]) -> None:
+    """What each process does first."""
+    import torch
+
+    torch.set_num_threads(threads)
+    silence_libraries()
+    logging.getLogger("hfal").setLevel(logging.ERROR)
+    for module in imports:
+        bring_in(module, "imports")
+
+
+def run_cell(cell: Cell, cache: Path) -> None:
+    """One run, or what is left of it; its scores are in `result.json` when it is done."""
+    started = time.perf_counter()
+    config = check_config({**cell.config, "output_dir": str(cell.folder)})
+    hard = None if cell.hard is None else Hard.model_validate(cell.hard)
+    pool, test = _data(_key(config, hard))
+    learner = config.learner.build()
+    part = Part(config.chooser, cell.seed, cell.folder, first=False, by_chance=False)
+    oracle = Simulated(pool.task.label)
+    active = active_of(config, part, pool.copy(), learner, oracle, test, None, None, cache)
+    rounds = active.run()
+    plain = plain_score(active.pool, test, pool.task.main_metric) if cell.is_baseline else None
+    found = {
+        "rounds": [
+            {"labels": r.labeled, "spent": r.spent, "words": r.words, "scores": r.scores, "training": r.training}
+            for r in rounds
+        ],
+        "plain": plain,
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    write_json(cell.folder / RESULT, found)
+
+
+def _key(run: RunConfig, hard: Hard | None) -> str:
+    """What decides the rows of a run."""
+    record = run.record()
+    parts = {name: record[name] for name in ("pool", "test", "task", "seed")}
+    return json.dumps([parts, None if hard is None else hard.model_dump()], sort_keys=True)
+
+
+@lru_cache(maxsize=4)
+def _data(key: str) -> Data:
+    """The pool and the test rows: read once by each process."""
+    parts, hard = json.loads(key)
+    config = check_config({**parts, "output_dir": "-", "learner": {"model": "-"}, "budget": 1, "batch": 1})
+    pool, test, _ = build_data(config, config.task.build())
+    assert test is not None
+    if hard is not None:
+        rows = harder(pool.dataset, pool.task, Hard.model_validate(hard), config.seed)
+        pool = Pool.from_dataset(rows, pool.task, config.pool.id_column)
+    return pool, test
