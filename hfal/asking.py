@@ -12,10 +12,44 @@ from hfal.budget import Costs
 from hfal.pictures import stored
 from hfal.pool import Pool
 from hfal.signals import Signals
-from hfal.strategies import Selection
+from hfal.strategies import Adaptive, Facts, Selection, Strategy, parse
 
+CHOSE = ": "
+"""Between the name of a strategy that chooses itself and what it chose."""
 AUDIT = "audit"
 """Stands for the strategy of rows that were drawn by chance."""
+
+
+def settled(strategy: Strategy, name: str, pool: Pool, per_cost: bool) -> tuple[Strategy, str]:
+    """The strategy that chooses now, and what it is called: of one that chooses itself, what it chose.
+
+    Args:
+        strategy: of this round.
+        name: its spec.
+        pool: with its labels.
+        per_cost: whether scores count by cost.
+    """
+    if not isinstance(strategy, Adaptive):
+        return strategy, name
+    task = pool.task
+    facts = Facts(
+        task=task.name,
+        first=task.default_start,
+        usual=task.default_strategy,
+        classes=len(task.classes),
+        rows=len(pool.unlabeled),
+        labeled=len(pool.labeled),
+        several=task.multi_label,
+        per_cost=per_cost,
+    )
+    spec = strategy.settle(facts)
+    return parse(spec), f"{name}{CHOSE}{spec}"
+
+
+def reasons(strategy: Strategy, chosen: str) -> list[str]:
+    """Why a strategy that chooses itself chose what it did in a round."""
+    name, chose, spec = chosen.partition(CHOSE)
+    return [f"{name} chose {spec}: {strategy.reason(spec)}"] if chose and isinstance(strategy, Adaptive) else []
 
 
 def selection_table(

@@ -189,7 +189,7 @@ class RunConfig(Section):
         transfer: labelled rows of another set, which the learner learns before those that are asked.
         task: what the labels are.
         learner: what is trained.
-        strategy: a spec string (`hfal strategies`); the task's default where it is not given.
+        strategy: a spec string (`hfal strategies`); "auto" where it is not given.
         start: the seed set.
         oracle: who labels: "simulated" reads the label column, "people" waits for them, "model" asks a model and
             people for a share.
@@ -273,7 +273,7 @@ class RunConfig(Section):
     @property
     def chooser(self) -> str:
         """The strategy that is meant."""
-        return self.strategy or self.task.build().default_strategy
+        return self.strategy or "auto"
 
     @property
     def starter(self) -> str:

@@ -15,7 +15,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hfal.asking import chosen_by, selection_table
+from hfal.asking import chosen_by, reasons, selection_table, settled
 from hfal.auditing import Audit, mixed
 from hfal.budget import WHOLE, Budget, Cost
 from hfal.clock import Clock
@@ -102,7 +102,7 @@ class ActiveLearner:
     ) -> None:
         self.pool = pool
         self.learner = learner
-        strategy = pool.task.default_strategy if strategy is None else strategy
+        strategy = "auto" if strategy is None else strategy
         start = pool.task.default_start if start is None else start
         self.strategy, self.start = make(strategy), make(start)
         self._names = {id(self.strategy): str(strategy), id(self.start): str(start)}
@@ -246,6 +246,7 @@ class ActiveLearner:
                     return None
                 self.ledger.write_labels(number, labels)
         bought = self.pool.positions(self._take_labels(number))
+        notes += reasons(self.strategy if number else self.start, chosen_by(chosen))
         if number == 0:
             notes += self._missing_classes()
         training = self._fit(number, clock)
@@ -315,12 +316,11 @@ class ActiveLearner:
             nothing = Selection(np.empty(0, np.int64), np.empty(0, np.float32))
             return selection_table(self.pool, nothing, "given", np.empty(0, bool), np.empty(0), None)
         chooser = self.start if number == 0 else self.strategy
-        strategy = resolve(chooser, number)
+        strategy, name = settled(resolve(chooser, number), self._names[id(chooser)], self.pool, self.per_cost)
         self._ready(trained)
         with clock("score"):
             context = self._context(number, strategy.needs)
         positions = context.pool.rows
-        name = self._names[id(chooser)]
         everything = self.purse.limits(number, np.arange(len(self.pool)), self.spent + self._pending)
         drawn = self._audit.next(self.pool, everything)
         limits = [(costs[positions], amount - float(costs[drawn].sum())) for costs, amount in everything]
@@ -345,7 +345,7 @@ class ActiveLearner:
         Raises:
             HfalError: the strategy gives rows no scores of their own.
         """
-        strategy = resolve(self.strategy, number)
+        strategy, _ = settled(resolve(self.strategy, number), "", self.pool, self.per_cost)
         if not isinstance(strategy, Scored):
             name = self._names[id(self.strategy)]
             raise HfalError(f"{name} gives rows no scores of their own, as margin, entropy or mnlp do")

@@ -186,7 +186,7 @@ def write_config(
         "test_rows": test_rows,
         "task": section,
         "learner": LEARNERS[LEARNER_OF.get(task.name, "frozen_head")].format(model=_quote(model)),
-        "strategy": task.default_strategy,
+        "strategy": "auto",
         "unit": "words" if task.per_word else "rows",
         "budget": batch * 11,
         "batch": batch,

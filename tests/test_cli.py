@@ -104,7 +104,7 @@ def test_the_run_folder_has_baseline_repeats_and_report(project):
     with open(run / "metrics.csv") as handle:
         rows = list(csv.DictReader(handle))
     assert len(rows) == 12
-    assert {row["strategy"] for row in rows} == {"margin>kmeans(prefilter=10)", "random"}
+    assert {row["strategy"] for row in rows} == {"auto", "random"}
 
 
 def test_running_again_changes_nothing_and_a_raised_budget_goes_on(project, tmp_path):

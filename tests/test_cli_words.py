@@ -52,7 +52,7 @@ def test_run_prints_words_and_entity_scores_beside_chance(project):
     _, done = project
     header = next(line for line in done.stdout.splitlines() if line.strip().startswith("round  labels"))
     assert header.split() == ["round", "labels", "words", "F1", "random", "precision", "random", "recall", "random"]
-    assert re.search(r"mnlp>kmeans\(prefilter=10\), 300 words, into", done.stdout)
+    assert re.search(r"auto, 300 words, into", done.stdout)
     assert re.search(
         r"seed 0\s+round 2 +\d+ labels +(29\d|300) words +F1 0\.\d+ +precision 0\.\d+ +recall 0\.\d+", done.stdout
     )

@@ -25,7 +25,7 @@ def load(tmp_path, text, *changes):
 
 def test_a_config_has_defaults_and_can_be_changed(tmp_path):
     config = load(tmp_path, GOOD, "budget.rows=60", "learner.type=fine_tune", "learner.training.learning_rate=3e-5")
-    assert (config.budget, config.seed, config.chooser) == ({"rows": 60}, 0, "margin>kmeans(prefilter=10)")
+    assert (config.budget, config.seed, config.chooser) == ({"rows": 60}, 0, "auto")
     assert config.learner.type == "fine_tune"
     assert config.learner.training.learning_rate == 3e-5
     assert load(tmp_path, GOOD, "strategy=badge").strategy == "badge"

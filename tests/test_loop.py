@@ -40,7 +40,7 @@ def test_a_run_spends_its_budget_and_scores_each_round(rows, test_rows, tiny_mod
     flat = sum(picks(active), [])
     assert len(set(flat)) == 40
     assert active.rounds[0].strategy == "typiclust"
-    assert active.rounds[1].strategy == "margin>kmeans(prefilter=10)"
+    assert active.rounds[1].strategy == "auto: margin>kmeans(prefilter=10)"
 
 
 def test_the_last_batch_is_what_the_budget_leaves_and_an_empty_pool_ends_the_run(rows, test_rows, tiny_model):
@@ -225,7 +225,7 @@ def test_alps_chooses_the_seed_set_before_any_label(rows, test_rows, tiny_model,
     AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
     for learner in (FrozenHead(str(tmp_path)), quick_learner("fine_tune", str(tmp_path))):
         active = build(rows, test_rows, tiny_model, learner=learner, start="alps", budget=20)
-        assert [r.strategy for r in active.run()] == ["alps", "margin>kmeans(prefilter=10)"]
+        assert [r.strategy for r in active.run()] == ["alps", "auto: margin>kmeans(prefilter=10)"]
 
 
 def test_only_rows_in_reach_are_looked_at_closely(rows, test_rows, tiny_model, monkeypatch):
@@ -266,7 +266,7 @@ def test_labels_from_the_start_cost_nothing_and_make_round_zero(test_rows, tiny_
     active = ActiveLearner(pool, FrozenHead(tiny_model), test=test_rows, budget=20, batch_size=10)
     assert [(r.strategy, r.asked, r.labeled, r.spent) for r in active][:2] == [
         ("given", 0, 12, 0),
-        ("margin>kmeans(prefilter=10)", 10, 22, 10),
+        ("auto: margin>kmeans(prefilter=10)", 10, 22, 10),
     ]
 
 

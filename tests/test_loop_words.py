@@ -43,7 +43,7 @@ def test_a_budget_in_words_is_spent_and_never_exceeded(tagged, tagged_test, tiny
     assert all(words_of(active, r.number) <= 100 for r in rounds)
     assert 290 <= spent[-1] <= 300
     assert rounds[-1].metrics["f1"] > 0.3 and {"precision", "recall"} <= set(rounds[-1].metrics)
-    assert rounds[1].strategy == "mnlp>kmeans(prefilter=10)"
+    assert rounds[1].strategy == "auto: mnlp>kmeans(prefilter=10)"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Acquisition strategies: each a small class over `hfal.functional`. `hfal strategies` lists them."""
 
 from hfal.strategies.adversarial import TAVAAL, VAAL, WAAL, Discriminative
+from hfal.strategies.auto import Adaptive, Auto, Facts
 from hfal.strategies.base import (
     ByScore,
     Context,
@@ -87,7 +88,9 @@ __all__ = [
     "TAVAAL",
     "VAAL",
     "WAAL",
+    "Adaptive",
     "AnchorAL",
+    "Auto",
     "Badge",
     "Bait",
     "Bald",
@@ -110,6 +113,7 @@ __all__ = [
     "ExpectedGradientLength",
     "Exploration",
     "FacilityLocation",
+    "Facts",
     "FarthestFirst",
     "HighConfidenceMix",
     "InformationDensity",
