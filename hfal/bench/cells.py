@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -31,6 +32,7 @@ from hfal.oracles import Simulated
 from hfal.pool import Pool, content_keys
 from hfal.quiet import silence_libraries
 from hfal.running import Part, active_of
+from hfal.tasks.labels import check_columns
 
 RESULT = "result.json"
 logger = logging.getLogger("hfal")
@@ -67,6 +69,7 @@ def prepare(config: BenchConfig) -> dict[str, dict[str, Any]]:
         learner = next(iter(config.learners))
         run = config.run_of(name, learner, config.strategies[0], Path(config.output_dir))
         pool, test = _data(_key(run, section.hard))
+        check_columns(pool.dataset, [pool.task.label])
         digest = hashlib.blake2b(digest_size=16)
         for rows, label in ((pool.dataset, pool.task.label), (test, "labels")):
             digest.update(content_keys(rows, pool.task).tobytes())
@@ -151,7 +154,9 @@ def _together(cells: Sequence[Cell], jobs: int, cache: Path, imports: Sequence[s
             yield cell
         return
     context = get_context("spawn")
-    executor = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(threads, tuple(imports)))
+    executor = ProcessPoolExecutor(
+        jobs, mp_context=context, initializer=_begin, initargs=(threads, tuple(imports), os.getpid())
+    )
     waiting: dict[Future[None], Cell] = {executor.submit(run_cell, cell, cache): cell for cell in cells}
     try:
         while waiting:
@@ -173,15 +178,23 @@ def _named(cell: Cell, result: Callable[[], None]) -> None:
         raise HfalError(f"{cell.data}, {cell.learner}, {cell.strategy}, seed {cell.seed}: {error}") from None
 
 
-def _begin(threads: int, imports: Sequence[str]) -> None:
+def _begin(threads: int, imports: Sequence[str], parent: int) -> None:
     """What each process does first."""
     import torch
 
+    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(threads)
     silence_libraries()
     logging.getLogger("hfal").setLevel(logging.ERROR)
     for module in imports:
         bring_in(module, "imports")
+
+
+def _leave_with(parent: int) -> None:
+    """End this process where the one that started it was killed: its run folder is free for the next."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def run_cell(cell: Cell, cache: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from hfal.bench.cells import Cell
 from hfal.bench.config import BenchConfig
+from hfal.errors import HfalError, listing
 from hfal.evaluation import Curve, area_under_curve, cost_to_reach, mean_curve
 from hfal.evaluation.comparing import Comparison, Ranks, compare, deficiency, holm, ranked
 
@@ -118,6 +119,8 @@ def _table(config: BenchConfig, name: str, metric: str, cells: Sequence[Cell], b
         if cell.data != name or result is None:
             continue
         rounds = result["rounds"]
+        if metric not in rounds[-1]["scores"]:
+            raise HfalError(f"sets.{name}.metric: there is no {metric!r}; there are: {listing(rounds[-1]['scores'])}")
         costs = [float(r["labels"] if unit == "rows" else r["spent"]) for r in rounds]
         curve = Curve(tuple(costs), tuple(r["scores"][metric] for r in rounds))
         curves.setdefault(way_of(cell, config), []).append(curve)

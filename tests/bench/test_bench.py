@@ -19,6 +19,7 @@ from hfal.bench.pictures import _groups
 from hfal.cli import app
 from hfal.evaluation import Curve, area_under_curve
 from hfal.rounds import Ledger
+from hfal.strategies.base import _REGISTRY
 from tests.conftest import make_rows
 
 SAME = ("results.csv", "comparisons.csv", "tables.md", "tables.tex", "report.html", "ranks.png", "bench.lock.json")
@@ -173,7 +174,10 @@ def test_ones_own_strategy_and_learner_are_compared_in_one_command(tmp_path, tin
     del values["sets"]["two"]
     values["learners"]["own"] = {"type": "custom", "path": "mine_for_bench:Mine", "arguments": {"model": tiny_model}}
     (tmp_path / "bench.yaml").write_text(yaml.safe_dump(values))
-    found = CliRunner().invoke(app, ["bench", "bench.yaml"])
+    try:
+        found = CliRunner().invoke(app, ["bench", "bench.yaml"])
+    finally:
+        _REGISTRY.pop("first_ones", None)
     assert found.exit_code == 0, found.output
     rows = list(csv.DictReader((tmp_path / "bench" / "comparisons.csv").open()))
     by_way = {row["way"]: float(row["area"]) for row in rows}
@@ -208,6 +212,18 @@ def test_a_run_that_fails_is_named(tmp_path, tiny_model):
     values = matrix(tmp_path, tiny_model, budget=5, strategies=["random", "mnlp"])
     with pytest.raises(HfalError, match="one, frozen, (random|mnlp), seed 0: "):
         run_bench(check_bench(values))
+
+
+def test_a_score_that_is_not_there_and_labels_that_are_not(done, tmp_path, tiny_model):
+    _, values, _ = done
+    wrong = {**values, "sets": {"one": {**values["sets"]["one"], "metric": "bleu"}}}
+    with pytest.raises(HfalError, match=r"sets.one.metric: there is no 'bleu'; there are: accuracy, macro_f1"):
+        run_bench(check_bench(wrong))
+    bare = matrix(tmp_path, tiny_model)
+    make_rows(50).remove_columns(["label"]).to_parquet(tmp_path / "pool.parquet")
+    bare["sets"]["one"]["task"] = {"label_names": ["bad", "fine", "good"]}
+    with pytest.raises(HfalError, match="no column 'label'"):
+        run_bench(check_bench(bare))
 
 
 def test_bars_are_over_what_is_not_told_apart():

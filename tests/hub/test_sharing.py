@@ -98,7 +98,7 @@ def test_the_card_says_what_one_must_know(hub, shared):
     ):
         assert part in card, part
     kept = json.loads(files["hfal.json"])
-    assert kept["config"]["strategy"] == "margin>kmeans(prefilter=10)" and kept["config"]["seed"] == 0
+    assert kept["config"]["strategy"] == "auto" and kept["config"]["seed"] == 0
     assert set(kept["versions"]) >= {"torch", "transformers", "datasets"}
 
 

@@ -18,7 +18,7 @@ from hfal.strategies import Context, Scored, all_needs, entries, parse, register
 from hfal.strategies.base import _REGISTRY, Strategy
 from hfal.tasks import TextClassification, TokenClassification
 
-WRAPPERS = ("exploration", "seals", "anchoral")
+WRAPPERS = ("exploration", "seals", "anchoral", "auto")
 MADE = [e.name for e in entries() if e.name not in WRAPPERS]
 OF_WORDS = [name for name in MADE if "word" in parse(name).needs.units]
 OF_ROWS = [name for name in MADE if name not in OF_WORDS] + [
