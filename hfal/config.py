@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from hfal.budget import Budget, Cost
-from hfal.config_errors import describe
+from hfal.config_errors import checked
 from hfal.config_learners import LearnerSection
 from hfal.config_tasks import Section, TaskSection, TextTask
 from hfal.config_yaml import read_yaml
@@ -177,6 +177,18 @@ def _rows(value: Any) -> Any:
 Amount = Annotated[dict[str, Any], BeforeValidator(_rows), AfterValidator(_one_amount)]
 
 
+def _exists(spec: str) -> str:
+    """A strategy's spec, of strategies that there are."""
+    try:
+        parse(spec)
+    except HfalError as error:
+        raise ValueError(str(error)) from None
+    return spec
+
+
+Spec = Annotated[str, AfterValidator(_exists)]
+
+
 class RunConfig(Section):
     """Everything that `hfal run` needs to know.
 
@@ -217,7 +229,7 @@ class RunConfig(Section):
     transfer: Source | None = None
     task: TaskSection = Field(default_factory=lambda: TextTask())
     learner: LearnerSection
-    strategy: str | None = None
+    strategy: Spec | None = None
     start: Start = Field(default_factory=lambda: Start())
     oracle: Literal["simulated", "people", "model"] = "simulated"
     people: PeopleSection | None = None
@@ -232,16 +244,6 @@ class RunConfig(Section):
     batch: Amount
     cost: CostSection | None = None
     per_cost: bool = False
-
-    @field_validator("strategy")
-    @classmethod
-    def _strategy_exists(cls, value: str | None) -> str | None:
-        try:
-            if value is not None:
-                parse(value)
-        except HfalError as error:
-            raise ValueError(str(error)) from None
-        return value
 
     @model_validator(mode="after")
     def _stopping_needs_rows(self) -> Self:
@@ -341,11 +343,7 @@ def with_types(values: dict[str, Any]) -> dict[str, Any]:
 
 def check_config(values: dict[str, Any], where: str = "config") -> RunConfig:
     """The values as a `RunConfig`; all that is wrong in one line."""
-    try:
-        return RunConfig.model_validate(with_types(values))
-    except ValidationError as error:
-        problems = [describe(problem, RunConfig) for problem in error.errors()]
-        raise HfalError(f"{where}: " + "; and ".join(dict.fromkeys(problems))) from None
+    return checked(RunConfig, with_types(values), where)
 
 
 def apply_change(values: dict[str, Any], change: str) -> None:

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from hfal.errors import listing, nearest
+from hfal.errors import HfalError, listing, nearest
+
+Model = TypeVar("Model", bound=BaseModel)
 
 VARIANTS = ("frozen_head", "fine_tune", "text_classification", "token_classification")
 """Names by which pydantic tells the kinds of a section apart: no part of a key's path."""
+
+
+def checked(model: type[Model], values: dict[str, Any], where: str) -> Model:
+    """The values as a model of pydantic.
+
+    Raises:
+        HfalError: all that is wrong, in one line.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problems = [describe(problem, model) for problem in error.errors()]
+        raise HfalError(f"{where}: " + "; and ".join(dict.fromkeys(problems))) from None
 
 
 def describe(problem: Any, root: type[BaseModel]) -> str:

@@ -47,7 +47,7 @@ class ActiveLearner:
     Args:
         pool: the rows to choose from.
         learner: what is trained.
-        strategy: a spec string or a strategy; the task's default where it is not given.
+        strategy: a spec string or a strategy; `auto` where it is not given.
         oracle: who labels; `Simulated(task.label)` where it is not given.
         test: rows with labels that never enter the pool (its duplicates of them are left out).
         validation: rows with labels for early stopping.

@@ -35,7 +35,6 @@ from hfal.running import Part, active_of
 from hfal.tasks.labels import check_columns
 
 RESULT = "result.json"
-logger = logging.getLogger("hfal")
 
 
 @dataclass(frozen=True)
@@ -210,10 +209,7 @@ def run_cell(cell: Cell, cache: Path) -> None:
     rounds = active.run()
     plain = plain_score(active.pool, test, pool.task.main_metric) if cell.is_baseline else None
     found = {
-        "rounds": [
-            {"labels": r.labeled, "spent": r.spent, "words": r.words, "scores": r.scores, "training": r.training}
-            for r in rounds
-        ],
+        "rounds": [{"labels": r.labeled, "spent": r.spent, "words": r.words, "scores": r.scores} for r in rounds],
         "plain": plain,
         "seconds": round(time.perf_counter() - started, 3),
     }

@@ -5,16 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hfal.bringing import bring_in
-from hfal.config import Amount, PoolSource, RunConfig, Source, Start, read_values
-from hfal.config_errors import describe
+from hfal.config import (
+    Amount,
+    PoolSource,
+    RunConfig,
+    Source,
+    Spec,
+    Start,
+    apply_change,
+    read_values,
+    with_types,
+)
+from hfal.config_errors import checked
 from hfal.config_learners import LearnerSection
 from hfal.config_tasks import Section, TaskSection, TextTask
-from hfal.errors import HfalError, nearest
+from hfal.errors import nearest
 from hfal.files import read_json
-from hfal.strategies import parse
 
 LOCK = "bench.lock.json"
 
@@ -63,18 +72,8 @@ class StrategySection(Section):
     """
 
     name: str
-    strategy: str
-    start: str | None = None
-
-    @field_validator("strategy", "start")
-    @classmethod
-    def _exists(cls, value: str | None) -> str | None:
-        try:
-            if value is not None:
-                parse(value)
-        except HfalError as error:
-            raise ValueError(str(error)) from None
-        return value
+    strategy: Spec
+    start: Spec | None = None
 
 
 class BenchConfig(Section):
@@ -156,23 +155,20 @@ def load_bench(path: Path, changes: tuple[str, ...] = ()) -> BenchConfig:
 
 def check_bench(values: dict[str, Any], where: str = "bench", changes: tuple[str, ...] = ()) -> BenchConfig:
     """The values as a `BenchConfig`; all that is wrong in one line."""
-    from hfal.config import apply_change, with_types
-
     for change in changes:
         apply_change(values, change)
     names = values.get("imports") or []
     for module in names if isinstance(names, list) else []:
         bring_in(str(module), "imports")
-    for key in ("sets", "learners"):
+    for key, kind in (("sets", "task"), ("learners", "learner")):
         if isinstance(values.get(key), dict):
-            typed = {
-                name: with_types({"learner": one})["learner"] if key == "learners" else with_types(one)
-                for name, one in values[key].items()
-                if isinstance(one, dict)
-            }
-            values = {**values, key: values[key] | typed}
-    try:
-        return BenchConfig.model_validate(values)
-    except ValidationError as error:
-        problems = [describe(problem, BenchConfig) for problem in error.errors()]
-        raise HfalError(f"{where}: " + "; and ".join(dict.fromkeys(problems))) from None
+            typed = {name: _typed(one, kind) for name, one in values[key].items()}
+            values = {**values, key: typed}
+    return checked(BenchConfig, values, where)
+
+
+def _typed(section: Any, kind: str) -> Any:
+    """A data set with its task's usual type, or a learner with its own, where it names none."""
+    if not isinstance(section, dict):
+        return section
+    return with_types(section) if kind == "task" else with_types({kind: section})[kind]

@@ -115,8 +115,8 @@ def _table(config: BenchConfig, name: str, metric: str, cells: Sequence[Cell], b
     curves: dict[str, list[Curve]] = {}
     plain: list[float] = []
     for cell in cells:
-        result = cell.result
-        if cell.data != name or result is None:
+        result = cell.result if cell.data == name else None
+        if result is None:
             continue
         rounds = result["rounds"]
         if metric not in rounds[-1]["scores"]:

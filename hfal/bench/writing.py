@@ -10,8 +10,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from hfal.bench.cells import Cell
 from hfal.bench.config import LOCK, BenchConfig
 from hfal.bench.pictures import draw_ranks
@@ -20,7 +18,7 @@ from hfal.evaluation.comparing import Comparison
 from hfal.files import write_file, write_json, write_text
 from hfal.report.figures import Line as Drawn
 from hfal.report.figures import as_svg, draw_curves, saver, title_of
-from hfal.report.page import PACKAGES
+from hfal.report.page import PACKAGES, page_of
 
 DRAWN = 8
 """Ways that a picture shows: the baseline, and the best of the others."""
@@ -32,15 +30,13 @@ def write_bench(config: BenchConfig, data: dict[str, dict[str, Any]], cells: Seq
     All files but `seconds.csv` are the same, byte by byte, where the same benchmark is run again.
     """
     folder = Path(config.output_dir)
-    unit = next(iter(config.budget))
-    unit = "labels" if unit == "rows" else unit
-    rows = list(_results(cells))
-    write_text(folder / "results.csv", _csv(rows))
+    unit, tables, lock = unit_of(config), tables_of(config, summary), _lock(config, data)
+    write_text(folder / "results.csv", _csv(_results(cells)))
     write_text(folder / "comparisons.csv", _csv(_comparisons(summary)))
     write_text(folder / "seconds.csv", _csv(_seconds(cells)))
-    write_text(folder / "tables.md", "\n\n".join(_markdown(*table) for table in tables_of(summary, unit)) + "\n")
-    write_text(folder / "tables.tex", "\n\n".join(_latex(*table) for table in tables_of(summary, unit)) + "\n")
-    write_json(folder / LOCK, _lock(config, data))
+    write_text(folder / "tables.md", "\n\n".join(_markdown(*table) for table in tables) + "\n")
+    write_text(folder / "tables.tex", "\n\n".join(_latex(*table) for table in tables) + "\n")
+    write_json(folder / LOCK, lock)
     figures = {}
     for table in summary.tables:
         figure = draw_curves({table.metric: _drawn(table)}, unit)
@@ -51,17 +47,14 @@ def write_bench(config: BenchConfig, data: dict[str, dict[str, Any]], cells: Seq
         figure = draw_ranks(summary.ranks)
         write_file(folder / "ranks.png", saver(figure, "png"))
         ranks = as_svg(figure)
-    environment = Environment(
-        loader=PackageLoader("hfal.bench"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    page = environment.get_template("bench.html").render(
+    page = page_of("hfal.bench", "bench.html").render(
         config=config,
         summary=summary,
         data=data,
         figures=figures,
         ranks=ranks,
-        tables=tables_of(summary, unit),
-        lock=_lock(config, data),
+        tables=tables,
+        lock=lock,
         seeds=config.seeds,
     )
     write_text(folder / "report.html", page)
@@ -123,9 +116,15 @@ def _csv(rows: Iterable[dict[str, Any]]) -> str:
 Cells = list[list[str]]
 
 
-def tables_of(summary: Summary, unit: str) -> list[tuple[str, list[str], Cells]]:
+def unit_of(config: BenchConfig) -> str:
+    """What budgets count, as people say it."""
+    unit = next(iter(config.budget))
+    return "labels" if unit == "rows" else unit
+
+
+def tables_of(config: BenchConfig, summary: Summary) -> list[tuple[str, list[str], Cells]]:
     """Title, head and cells of each table."""
-    found = []
+    found, unit = [], unit_of(config)
     if len(summary.tables) > 1:
         found.append(_overall(summary))
     for table in summary.tables:

@@ -31,9 +31,8 @@ def bench(
     silence_libraries()
     wanted = load_bench(config, tuple(change or ()))
     summary = run_bench(wanted)
-    unit = next(iter(wanted.budget))
     wide = Console(width=max(out.width, 130), highlight=False)
-    for title, head, rows in tables_of(summary, "labels" if unit == "rows" else unit):
+    for title, head, rows in tables_of(wanted, summary):
         shown = [at for at, name in enumerate(head) if at == 0 or name in BRIEF or name.endswith("end")]
         if len(shown) < 3:
             continue  # the report has it

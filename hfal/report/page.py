@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from hfal.errors import HfalError
 from hfal.evaluation import Curve, area_under_curve, cost_of, cost_to_reach
@@ -95,13 +95,16 @@ def _csv(runs: Sequence[RunView]) -> str:
     return buffer.getvalue()
 
 
+def page_of(package: str, name: str) -> Template:
+    """A template of a page: what it is given is escaped."""
+    loader = PackageLoader(package)
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True).get_template(name)
+
+
 def _render(runs: Sequence[RunView], lines: dict[str, list[Line]], curve_svg: str) -> str:
-    environment = Environment(
-        loader=PackageLoader("hfal.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     metric = runs[0].metrics[0]
     single = runs[0] if len(runs) == 1 else None
-    return environment.get_template("report.html").render(
+    return page_of("hfal.report", "report.html").render(
         title=" · ".join(run.folder.name for run in runs),
         runs=runs,
         single=single,

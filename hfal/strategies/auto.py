@@ -59,12 +59,8 @@ class Adaptive(Protocol):
 class Auto:
     """Chosen for you in each round, by task, pool and what is labelled: the round says which, and why."""
 
-    MEASURED: ClassVar[dict[str, str]] = {
-        "relations": HERDING,
-        "pairs": "margin",
-        "visual_question_answering": "badge",
-    }
-    """Task -> what was best there, where that is not the task's own strategy (docs/pairs.md, docs/pictures.md)."""
+    MEASURED: ClassVar[dict[str, str]] = {"relations": HERDING, "pairs": "margin"}
+    """Task -> what was best there, where that is not the task's own strategy (docs/pairs.md)."""
     REASONS: ClassVar[dict[str, str]] = {
         HERDING: "there are many classes, and it was best where that is so",
         "margin": "it was best on pairs, once some alike ones are known",
