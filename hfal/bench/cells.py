@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from hfal.bench.config import BenchConfig, Hard
 from hfal.bench.hard import harder
-from hfal.bench.plain import plain_score
+from hfal.bench.plain import plain_scores
 from hfal.bringing import bring_in
 from hfal.config import RunConfig, check_config
 from hfal.data import build_data
@@ -207,7 +207,7 @@ def run_cell(cell: Cell, cache: Path) -> None:
     oracle = Simulated(pool.task.label)
     active = active_of(config, part, pool.copy(), learner, oracle, test, None, None, cache)
     rounds = active.run()
-    plain = plain_score(active.pool, test, pool.task.main_metric) if cell.is_baseline else None
+    plain = plain_scores(active.pool, test) if cell.is_baseline else {}
     found = {
         "rounds": [{"labels": r.labeled, "spent": r.spent, "words": r.words, "scores": r.scores} for r in rounds],
         "plain": plain,

@@ -11,18 +11,18 @@ from hfal.pool import Pool
 from hfal.tasks.scores import class_scores
 
 
-def plain_score(pool: Pool, test: Dataset, metric: str) -> float | None:
-    """The score of logistic regression on TF-IDF, trained on the labels of a pool.
+def plain_scores(pool: Pool, test: Dataset) -> dict[str, float]:
+    """`accuracy` and `macro_f1` of logistic regression on TF-IDF, trained on the labels of a pool.
 
     Returns:
-        None for tasks without one label for each text, and for metrics other than `accuracy` and `macro_f1`.
+        Nothing for tasks without one label for each text, and where there are no two classes or no words to go by.
     """
     task = pool.task
-    if task.asks != "one" or task.embedded != "text" or metric not in ("accuracy", "macro_f1"):
-        return None
+    if task.asks != "one" or task.embedded != "text":
+        return {}
     labels = pool.labels(pool.labeled)
     if len(set(labels)) < 2:
-        return None
+        return {}
     words, held_out = (
         [" ".join(str(row[name]) for name in task.inputs) for row in rows]
         for rows in (pool.inputs(pool.labeled), test.select_columns(list(task.inputs)))
@@ -33,6 +33,6 @@ def plain_score(pool: Pool, test: Dataset, metric: str) -> float | None:
     try:
         found = model.fit(words, labels).predict(held_out)
     except ValueError:  # no word to go by
-        return None
+        return {}
     true = task.targets(test["labels"]).numpy()
-    return float((found == true).mean()) if metric == "accuracy" else float(class_scores(true, found, task.classes)[0])
+    return {"accuracy": float((found == true).mean()), "macro_f1": float(class_scores(true, found, task.classes)[0])}

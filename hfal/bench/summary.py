@@ -124,8 +124,8 @@ def _table(config: BenchConfig, name: str, metric: str, cells: Sequence[Cell], b
         costs = [float(r["labels"] if unit == "rows" else r["spent"]) for r in rounds]
         curve = Curve(tuple(costs), tuple(r["scores"][metric] for r in rounds))
         curves.setdefault(way_of(cell, config), []).append(curve)
-        if result["plain"] is not None and way_of(cell, config) == baseline:
-            plain.append(result["plain"])
+        if metric in result["plain"] and way_of(cell, config) == baseline:
+            plain.append(result["plain"][metric])
     theirs, _ = mean_curve(curves[baseline])
     areas = {way: tuple(area_under_curve(curve) for curve in found) for way, found in curves.items()}
     against = _corrected({way: compare(areas[way], areas[baseline]) for way in curves if way != baseline})

@@ -62,9 +62,8 @@ def write_bench(config: BenchConfig, data: dict[str, dict[str, Any]], cells: Seq
 
 
 def _drawn(table: Table) -> list[Drawn]:
-    shown = table.lines[:DRAWN]
-    named = [Drawn("random" if at == 0 else line.way, line.curves) for at, line in enumerate(shown)]
-    return [*named[1:], named[0]]
+    baseline, *others = (Drawn(line.way, line.curves) for line in table.lines[:DRAWN])
+    return [*others, baseline]
 
 
 def _results(cells: Sequence[Cell]) -> Iterable[dict[str, Any]]:

@@ -226,6 +226,26 @@ def test_a_score_that_is_not_there_and_labels_that_are_not(done, tmp_path, tiny_
         run_bench(check_bench(bare))
 
 
+def test_the_warning_compares_one_score_with_itself(done, tmp_path, monkeypatch):
+    _, values, _ = done
+    monkeypatch.setattr("hfal.bench.cells.plain_scores", lambda *_: {"accuracy": 1.0, "macro_f1": 0.0})
+    one = {**values["sets"]["one"], "metric": "accuracy"}
+    by_accuracy = {**values, "output_dir": str(tmp_path / "a"), "sets": {"one": one}, "seeds": 1}
+    found = run_bench(check_bench(by_accuracy))
+    assert "logistic regression on TF-IDF reaches 1.000" in found.tables[0].warning
+    one["metric"] = "macro_f1"
+    warning = run_bench(check_bench(by_accuracy)).tables[0].warning
+    assert warning is None or "TF-IDF" not in warning
+
+
+def test_a_picture_names_each_way_by_its_own_name(done, tmp_path):
+    _, values, _ = done
+    ours = {**values, "output_dir": str(tmp_path / "b"), "sets": {"one": values["sets"]["one"]}, "seeds": 1}
+    run_bench(check_bench({**ours, "strategies": ["margin", "entropy"], "baseline": "margin"}))
+    page = (tmp_path / "b" / "report.html").read_text()
+    assert ">margin<" in page and ">random<" not in page
+
+
 def test_bars_are_over_what_is_not_told_apart():
     assert _groups([1.0, 1.5, 3.0, 3.2], 1.0) == [(0, 1), (2, 3)]
     assert _groups([1.0, 1.5, 2.2], 1.0) == [(0, 1), (1, 2)]
