@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hfal.budget import Budget, Cost
     from hfal.errors import HfalError
+    from hfal.few import FewLabels
     from hfal.joint import Joint
     from hfal.learners import Extract, FineTune, FrozenHead, Fusion, Generate
     from hfal.loop import ActiveLearner
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
         TokenClassification,
         VisualQuestionAnswering,
     )
-    from hfal.training import TrainingConfig
+    from hfal.training_config import TrainingConfig
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,7 @@ __all__ = [
     "Budget",
     "Cost",
     "Extract",
+    "FewLabels",
     "FineTune",
     "FrozenHead",
     "Fusion",
@@ -69,7 +71,8 @@ _HOME = {
     "TextClassification": "tasks",
     "TokenClassification": "tasks",
     "VisualQuestionAnswering": "tasks",
-    "TrainingConfig": "training",
+    "TrainingConfig": "training_config",
+    "FewLabels": "few",
 }
 
 

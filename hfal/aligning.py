@@ -35,6 +35,7 @@ class AlignedExamples(Examples):
         weight: of the distance, above 0.
         pad_id: the tokenizer's padding token.
         padding_side: where padding goes.
+        row_weights: [L] what each labelled row counts.
 
     Raises:
         HfalError: words are tagged.
@@ -48,10 +49,11 @@ class AlignedExamples(Examples):
         weight: float,
         pad_id: int,
         padding_side: str = "right",
+        row_weights: NDArray[np.float32] | None = None,
     ) -> None:
         if not isinstance(tokens, Tokens):
             raise HfalError("training.waal draws rows together: it does not go with tags of words")
-        super().__init__(tokens, targets, pad_id, padding_side)
+        super().__init__(tokens, targets, pad_id, padding_side, row_weights)
         self.everything = tokens.joined(unlabeled)
         self.others = len(unlabeled)
         self.weight = weight
@@ -87,7 +89,7 @@ class AlignedExamples(Examples):
             hook.remove()
         known, other = torch.split(row_features(seen[0], batch["attention_mask"]).float(), len(rows))
         wanted = self.values[torch.from_numpy(rows)].to(device)
-        losses = task.loss(logits[: len(rows)], wanted, class_weights, smoothing)
+        losses = self.weighed(task.loss(logits[: len(rows)], wanted, class_weights, smoothing), rows)
         if part is not None:
             self._seen.append((part, known.detach().cpu(), other.detach().cpu()))
         apart: Tensor = self.critic(other).mean() - self.critic(known).mean()

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from hfal.bringing import bring_in
 from hfal.config_tasks import Section
 from hfal.errors import HfalError
+from hfal.few import FewLabels
 from hfal.learners import Extract, FineTune, FrozenHead, Fusion, Generate, Learner
+from hfal.learners.fine_tune import LORA_TRAINING
 from hfal.learners.fusion import TRAINING as FUSION_TRAINING
 from hfal.learners.generate import EMBEDDER
 from hfal.learners.generate import TRAINING as GENERATE_TRAINING
-from hfal.training import TrainingConfig
+from hfal.learners.warm import Incremental
+from hfal.training_config import TrainingConfig
 
 
 class _ModelSection(Section):
@@ -24,12 +27,33 @@ class _ModelSection(Section):
     trust_remote_code: bool = False
 
 
-class FineTuneSection(_ModelSection):
+class _FewLabelsSection(FewLabels, _ModelSection):
+    @property
+    def few(self) -> FewLabels:
+        """What to do beside learning from the labels."""
+        return FewLabels(**{name: getattr(self, name) for name in FewLabels.model_fields})
+
+
+class FineTuneSection(_FewLabelsSection):
     """`FineTune`."""
 
     type: Literal["fine_tune"]
     threshold: Literal["f1"] | None = "f1"
+    incremental: Incremental = "restart"
+    lora: dict[str, Any] | None = None
     training: TrainingConfig = Field(default_factory=lambda: TrainingConfig())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_adapters(cls, values: Any) -> Any:
+        """What is not said of the training is as adapters need it, where there are some."""
+        if (
+            not isinstance(values, dict)
+            or values.get("lora") is None
+            or not isinstance(values.get("training", {}), dict)
+        ):
+            return values
+        return values | {"training": LORA_TRAINING.model_dump() | values.get("training", {})}
 
     def build(self) -> Learner:
         """The learner."""
@@ -41,10 +65,13 @@ class FineTuneSection(_ModelSection):
             threshold=self.threshold,
             pad_token=self.pad_token,
             trust_remote_code=self.trust_remote_code,
+            few=self.few,
+            incremental=self.incremental,
+            lora=self.lora,
         )
 
 
-class FrozenHeadSection(_ModelSection):
+class FrozenHeadSection(_FewLabelsSection):
     """`FrozenHead`."""
 
     type: Literal["frozen_head"] = "frozen_head"
@@ -75,6 +102,7 @@ class FrozenHeadSection(_ModelSection):
             trust_remote_code=self.trust_remote_code,
             finally_=self.finally_,
             training=self.training,
+            few=self.few,
         )
 
 

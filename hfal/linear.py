@@ -36,6 +36,7 @@ def fit_logistic(
     classes: int,
     C: float,  # noqa: N803 - scikit-learn's name
     power: float,
+    row_weights: NDArray[np.float32] | None = None,
 ) -> Head:
     """scikit-learn's logistic regression over all C classes, whichever are present; for rows that are in memory.
 
@@ -45,10 +46,12 @@ def fit_logistic(
         classes: C; one without rows gets a row of zeros of small weight.
         C: inverse strength of the penalty.
         power: of the inverse frequency by which classes are weighed.
+        row_weights: [N] what each row counts beside that; 1 where it is not given.
     """
     from sklearn.linear_model import LogisticRegression
 
     weights = frequency_weights(np.bincount(targets, minlength=classes), power)[targets]
+    weights = weights if row_weights is None else weights * row_weights
     absent = np.setdiff1d(np.arange(classes), targets)
     rows = np.concatenate((rows, np.zeros((len(absent), rows.shape[1]))))
     targets = np.concatenate((targets, absent))

@@ -22,7 +22,7 @@ from hfal.clock import Clock
 from hfal.compute import from_main, generator_for
 from hfal.errors import HfalError, count, listing
 from hfal.kept import Kept
-from hfal.learners.base import Learner, fit, outputs_of
+from hfal.learners.base import Learner, fit, outputs_of, prepare
 from hfal.measuring import Spending, figures
 from hfal.oracles import Oracle, Simulated
 from hfal.people import People
@@ -111,7 +111,8 @@ class ActiveLearner:
         self.start_size = self.batch if start_size is None else Budget.of(start_size)
         self.cost, self.per_cost = cost, per_cost
         self.seed = seed
-        self.keep_model = keep_model
+        self._continues = bool(getattr(learner, "continues", False))
+        self.keep_model = keep_model or self._continues
         self.test = None if test is None else self._held_out(test, "test")
         self.validation = None if validation is None else self._held_out(validation, "validation")
         self._given = pool.labeled  # what the data had from the start
@@ -128,6 +129,9 @@ class ActiveLearner:
         self.oracle.check(pool)
         self.ledger = Ledger(output_dir)
         learner.bind(pool.task, seed, cache or self.ledger.cache)
+        self._before = Clock()
+        with self._before("adapt"):
+            self._prepared = prepare(learner, pool)
         self.transfer = None if transfer is None else self._source(transfer)
         kept = Kept(None if output_dir is None else Path(output_dir), pool, seed)
         self._seeing = Seeing(learner, kept, self.transfer, per_cost)
@@ -231,7 +235,7 @@ class ActiveLearner:
     def _next_round(self) -> Round | None:
         """The next round; None where it waits for people."""
         number = len(self.ledger.rounds)
-        clock = Clock()
+        clock = self._before if number == 0 and self._prepared else Clock()
         notes: list[str] = []
         chosen = self.ledger.selection(number)
         if chosen is None:
@@ -261,7 +265,7 @@ class ActiveLearner:
                 told = self._figures(number, spent)
         if self.keep_model:
             with clock("save"):
-                self.ledger.write_model(number, self.learner.save)
+                self.ledger.write_model(number, self.learner.save, training)
         before = self.ledger.rounds[-1].words if number else 0
         done = Round(
             number=number,
@@ -400,6 +404,12 @@ class ActiveLearner:
     def _fit(self, number: int, clock: Clock) -> dict[str, Any]:
         if not len(self.pool.labeled):
             raise HfalError(f"round {number}: no row has a label to train on: all were skipped or audited")
+        if self._continues:
+            known = self.ledger.training(number)
+            if known is not None:  # trained before an interruption, from the model that it has replaced
+                self._ready(number)
+                return known
+            self._ready(number - 1)
         with clock("train"):
             try:
                 report = fit(self.learner, self.pool, self.validation)
@@ -407,7 +417,8 @@ class ActiveLearner:
                 kept = "" if number == 0 else f"; the model of round {number - 1} is kept"
                 raise HfalError(f"round {number}: {error}{kept}") from error
         self._trained_in = number
-        return {"steps": report.steps, "loss": report.loss, **report.details}
+        prepared = self._prepared if number == 0 else {}
+        return {"steps": report.steps, "loss": report.loss, **report.details, **prepared}
 
     def _ready(self, number: int) -> None:
         """Have the model that was trained in this round: loaded, or trained again as it was."""
@@ -417,6 +428,11 @@ class ActiveLearner:
         if folder is not None:
             self.learner.load(folder)
             self._trained_in = number
+        elif self._continues and self.ledger.folder is not None:
+            raise HfalError(
+                f"the model of round {number} is not in {self.ledger.folder}: learner.incremental goes on from it. "
+                "Put it back, or begin a run in another folder"
+            )
         else:
             self._fit(number, Clock())
 

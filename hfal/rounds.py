@@ -195,13 +195,13 @@ class Ledger:
             write_json(self.path(finished.number) / "round.json", asdict(finished))
         barrier()
 
-    def write_model(self, number: int, save: Callable[[Path], None]) -> None:
-        """Put the model of a round in the place of the one before."""
+    def write_model(self, number: int, save: Callable[[Path], None], training: dict[str, Any]) -> None:
+        """Put the model of a round in the place of the one before, with how its training went."""
         if self.folder is not None and is_main():
 
             def write(folder: Path) -> None:
                 save(folder)
-                write_json(folder / "hfal.json", {"round": number})
+                write_json(folder / "hfal.json", {"round": number, "training": training})
 
             write_folder(self.folder / "model", write)
 
@@ -212,6 +212,12 @@ class Ledger:
         marker = self.folder / "model" / "hfal.json"
         there = self._agree(marker.exists() and read_json(marker)["round"] == number)
         return marker.parent if there else None
+
+    def training(self, number: int) -> dict[str, Any] | None:
+        """How the training of this round went, where its model is there."""
+        folder = self.model(number)
+        found: dict[str, Any] | None = None if folder is None else read_json(folder / "hfal.json").get("training")
+        return found
 
     @property
     def cache(self) -> Path | None:

@@ -18,7 +18,7 @@ from hfal.data import build_data, load_labelled
 from hfal.errors import HfalError
 from hfal.files import write_folder, write_json
 from hfal.learners import FrozenHead, Learner
-from hfal.learners.base import fit
+from hfal.learners.base import fit, prepare
 from hfal.loop import ActiveLearner
 from hfal.oracles import Oracle, Simulated
 from hfal.people import People
@@ -179,6 +179,7 @@ def _finish(active: ActiveLearner, folder: Path) -> None:
     if last is None or from_main(path.exists()):
         return
     last.bind(active.pool.task, derive_seed("final", active.seed), folder / "cache")
+    prepare(last, active.pool)
     report = fit(last, active.pool, active.validation)
     metrics: dict[str, Any] = {} if active.test is None else last.evaluate(active.test)
     if is_main():

@@ -10,15 +10,13 @@ import contextlib
 import copy
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm.auto import tqdm
@@ -35,80 +33,13 @@ from hfal.compute import (
     sum_over_processes,
 )
 from hfal.errors import HfalError
-from hfal.functional import Ragged
+from hfal.functional import Ragged, easiest
 from hfal.tasks.base import Task
 from hfal.tokens import Tokens
+from hfal.training_config import FitReport, TrainingConfig, precision_for
 
 Weights = dict[str, Tensor]
 """A model's weights by name."""
-
-
-@dataclass(frozen=True)
-class FitReport:
-    """How training went: optimizer steps, mean loss of the last epoch, and whatever else is worth keeping."""
-
-    steps: int
-    loss: float
-    details: dict[str, Any] = field(default_factory=dict)
-
-
-class TrainingConfig(BaseModel):
-    """How a model is trained, in transformers' words.
-
-    The batch of a step is `per_device_train_batch_size * gradient_accumulation_steps` rows, whatever the
-    number of processes: they share its micro-batches (so it pays to have at least as many of them).
-
-    Attributes:
-        num_train_epochs: passes over the labelled rows; more where `min_steps` asks for it.
-        min_steps: floor on optimizer steps. Few labels must not mean few steps: at 100 rows and 5 epochs,
-            28 steps, a pretrained encoder is still at chance.
-        learning_rate: peak of a linear schedule.
-        warmup_ratio: share of the steps in which the rate rises.
-        weight_decay: of AdamW, on matrices only.
-        max_grad_norm: clipping; 0 switches it off.
-        label_smoothing: share of the label given to the other classes.
-        class_weights: "balanced" weighs each class by the inverse of its frequency among the labels.
-        mixed_precision: "auto" is bf16 on a GPU that has it, else none.
-        early_stopping_patience: epochs without a better validation loss before training stops. The best
-            epoch is kept. Only with validation rows.
-        save_total_limit: epochs, the last ones, whose weights are kept: a committee for `mc_layers=checkpoints`.
-        waal: weight of the distance between the features of labelled and unlabelled rows, which are drawn together
-            (WAAL; Shui et al. 2020). 0 leaves the unlabelled rows out; 0.01 is the authors'.
-        log_with: an Accelerate tracker, as "tensorboard"; logs go to the run folder's `logs`.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    num_train_epochs: int = Field(5, ge=1)
-    min_steps: int = Field(150, ge=1)
-    learning_rate: float = Field(5e-5, gt=0)
-    warmup_ratio: float = Field(0.1, ge=0, le=1)
-    weight_decay: float = Field(0.01, ge=0)
-    max_grad_norm: float = Field(1.0, ge=0)
-    per_device_train_batch_size: int = Field(8, ge=1)
-    gradient_accumulation_steps: int = Field(2, ge=1)
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    class_weights: Literal["balanced"] | None = None
-    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
-    early_stopping_patience: int | None = Field(None, ge=1)
-    save_total_limit: int = Field(0, ge=0)
-    waal: float = Field(0.0, ge=0)
-    log_with: Literal["tensorboard", "wandb", "mlflow", "comet_ml", "aim", "clearml", "swanlab"] | None = None
-
-
-def precision_for(asked: str) -> str:
-    """ "auto" as what the device has."""
-    if asked != "auto":
-        return asked
-    return "bf16" if state().device.type == "cuda" and torch.cuda.is_bf16_supported() else "no"
-
-
-def autocast_for(asked: str) -> Callable[[], contextlib.AbstractContextManager[Any]]:
-    """A context for forward passes without gradients in the precision asked for."""
-    kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision_for(asked))
-    if kind is None:
-        return contextlib.nullcontext
-    return lambda: torch.autocast(state().device.type, dtype=kind)
 
 
 class Examples:
@@ -122,10 +53,16 @@ class Examples:
         targets: what `task.targets` made of their labels.
         pad_id: the tokenizer's padding token.
         padding_side: where padding goes.
+        row_weights: [N] what each row counts, where they have one output; 1 where it is not given.
     """
 
     def __init__(
-        self, tokens: Tokens | WordTokens, targets: Tensor | Ragged, pad_id: int, padding_side: str = "right"
+        self,
+        tokens: Tokens | WordTokens,
+        targets: Tensor | Ragged,
+        pad_id: int,
+        padding_side: str = "right",
+        row_weights: NDArray[np.float32] | None = None,
     ) -> None:
         if isinstance(tokens, WordTokens) and isinstance(targets, Ragged):
             tokens, kept, words = tokens.as_windows()
@@ -134,6 +71,7 @@ class Examples:
         self.targets = targets
         self.pad_id = pad_id
         self.padding_side = padding_side
+        self.row_weights = None if row_weights is None else torch.from_numpy(row_weights)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -149,6 +87,12 @@ class Examples:
 
     def prepare(self, model: PreTrainedModel, seed: int, device: torch.device) -> None:
         """Called before the first step."""
+
+    def before_step(self, task: Task, step: int, device: torch.device) -> None:
+        """Called before the gradient of each step is taken."""
+
+    def before_update(self) -> None:
+        """Called when it was, before the weights move."""
 
     def after_step(self, step: int) -> None:
         """Called after each step."""
@@ -167,7 +111,11 @@ class Examples:
         batch = {k: v.to(device) for k, v in self.tokens.pad(rows, self.pad_id, self.padding_side).items()}
         logits = unit_values(model(**model_inputs(batch)).logits.float(), batch)
         wanted = self.values[torch.from_numpy(self.tokens.places(rows))].to(device)
-        return task.loss(logits, wanted, class_weights, smoothing)
+        return self.weighed(task.loss(logits, wanted, class_weights, smoothing), rows)
+
+    def weighed(self, losses: Tensor, rows: NDArray[np.int64]) -> Tensor:
+        """The losses of these rows, each as much as the row counts."""
+        return losses if self.row_weights is None else losses * self.row_weights[rows].to(losses.device)
 
 
 def train(
@@ -180,6 +128,7 @@ def train(
     validation: Examples | None = None,
     logs: Path | None = None,
     checkpoints: list[Weights] | None = None,
+    what: str = "training",
 ) -> tuple[PreTrainedModel, FitReport]:
     """Train a model on tokenized rows. The loss of a step is the mean over its outputs: rows, or words.
 
@@ -192,6 +141,7 @@ def train(
         validation: rows that decide on early stopping and the best epoch.
         logs: where trackers write.
         checkpoints: takes up the weights of the last `save_total_limit` epochs.
+        what: is being done, for the progress bar.
 
     Returns:
         The model, in evaluation mode on the device, and how it went.
@@ -213,6 +163,7 @@ def train(
     schedule = LambdaLR(optimizer, _linear(steps, config.warmup_ratio))
     weights = _class_weights(task, examples.values, accelerator.device) if config.class_weights else None
     examples.prepare(model, seed, accelerator.device)
+    anchor = [value.detach().clone() for value in model.parameters()] if config.anchor else []
     stopper = _Best(config.early_stopping_patience)
     losses: list[float] = []
     step = 0
@@ -220,7 +171,7 @@ def train(
         own_randomness(seed),
         tqdm(
             total=steps,
-            desc="training",
+            desc=what,
             unit="step",
             leave=False,
             disable=None if is_main() else True,
@@ -231,7 +182,9 @@ def train(
             wrapped.train()
             losses = []
             for rows in _epoch(len(examples), batch_size, seed, epoch):
-                loss = _step(accelerator, wrapped, task, examples, rows, config, weights, seed, step)
+                examples.before_step(task, step, accelerator.device)
+                share = min(1.0, config.self_paced + (1 - config.self_paced) * 2 * step / steps)
+                loss = _step(accelerator, wrapped, task, examples, rows, config, weights, seed, step, share)
                 if not math.isfinite(loss):
                     raise HfalError(
                         f"the training loss is {loss} at step {step + 1} of {steps}: lower learning_rate "
@@ -239,7 +192,10 @@ def train(
                     )
                 if config.max_grad_norm:
                     accelerator.clip_grad_norm_(wrapped.parameters(), config.max_grad_norm)
+                examples.before_update()
                 optimizer.step()
+                if anchor:
+                    _pull(model, anchor, min(1.0, config.anchor * float(schedule.get_last_lr()[0])))
                 examples.after_step(step)
                 schedule.step()
                 optimizer.zero_grad()
@@ -288,8 +244,9 @@ def _step(
     class_weights: Tensor | None,
     seed: int,
     step: int,
+    share: float,
 ) -> float:
-    """Forward and backward over the micro-batches of one step; the mean loss of its outputs."""
+    """Forward and backward over the micro-batches of one step; the mean loss of its outputs (of the easiest share)."""
     processes = state().num_processes
     chunks = np.array_split(rows, min(config.gradient_accumulation_steps, len(rows)))
     turns = math.ceil(len(chunks) / processes)
@@ -311,10 +268,18 @@ def _step(
                 config.label_smoothing,
                 part=None if filler else number,
             )
+            losses = losses if share == 1 else losses * easiest(losses, share) / share
             weighted = losses.sum() * (0.0 if filler else 1 / outputs)
             accelerator.backward(weighted * processes)  # processes are averaged; a step's loss is a sum
         total += weighted.detach().cpu()
     return float(sum_over_processes(total))
+
+
+@torch.no_grad()
+def _pull(model: nn.Module, anchor: list[Tensor], strength: float) -> None:
+    """Draw the weights towards those that training began from."""
+    for value, first in zip(model.parameters(), anchor, strict=True):
+        value.lerp_(first.to(value.device), strength)
 
 
 def _epoch(rows: int, batch_size: int, seed: int, epoch: int) -> Iterator[NDArray[np.int64]]:

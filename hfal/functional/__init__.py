@@ -19,6 +19,7 @@ from hfal.functional.diversity import (
     kmeans_pick,
     kmeans_pp,
 )
+from hfal.functional.few import easiest, falling_threshold, surest
 from hfal.functional.fisher import bait
 from hfal.functional.frank_wolfe import expected_log_likelihoods, frank_wolfe
 from hfal.functional.generations import bleu_variance, idds, semantic_entropy, sentence_bleu
@@ -66,10 +67,12 @@ __all__ = [
     "cosine",
     "coverage_greedy",
     "dictionary",
+    "easiest",
     "entropy",
     "epig",
     "expected_gradient_length",
     "expected_log_likelihoods",
+    "falling_threshold",
     "frank_wolfe",
     "gumbel_top_k",
     "idds",
@@ -103,6 +106,7 @@ __all__ = [
     "sentence_bleu",
     "sequence_entropy",
     "sketch_products",
+    "surest",
     "token_bald",
     "token_consensus_kl",
     "token_disagreement",

@@ -6,6 +6,6 @@ from hfal.learners.fine_tune import FineTune
 from hfal.learners.frozen_head import FrozenHead
 from hfal.learners.fusion import Fusion
 from hfal.learners.generate import Generate
-from hfal.training import FitReport
+from hfal.training_config import FitReport
 
 __all__ = ["Extract", "FineTune", "FitReport", "FrozenHead", "Fusion", "Generate", "Learner"]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedModel
 
 from hfal.pool import Pool
 from hfal.signals import Needs, Signals
 from hfal.tasks.base import Task
-from hfal.training import FitReport
+from hfal.training_config import FitReport
 
 
 class Learner(Protocol):
@@ -60,6 +61,17 @@ class Learner(Protocol):
     def describe(self) -> dict[str, Any]:
         """The learner as configuration."""
         ...
+
+
+def prepare(learner: Learner, pool: Pool) -> dict[str, Any]:
+    """Let a learner that wants to (`read_pool`) read all texts of the pool before anything is labelled.
+
+    Returns:
+        What that took, if anything was done.
+    """
+    read = getattr(learner, "read_pool", None)
+    found: dict[str, Any] = {} if read is None else read(pool.inputs(pool.canonical(np.arange(len(pool)))))
+    return found
 
 
 def fit(learner: Learner, pool: Pool, validation: Dataset | None) -> FitReport:

@@ -26,7 +26,7 @@ from hfal.signals import Needs, Signals
 from hfal.spans_read import BEST, LOW, Candidate, SpanExamples, Windows, best_spans, read_windows
 from hfal.tasks.base import Task
 from hfal.tasks.question_answering import QuestionAnswering
-from hfal.training import FitReport, TrainingConfig
+from hfal.training_config import FitReport, TrainingConfig
 
 KNOWN = frozenset({"logits", "mc_logits", "embeddings", "texts", "starts", "lengths"})
 

@@ -10,17 +10,24 @@ import numpy as np
 import torch
 import transformers
 from datasets import Dataset
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from hfal.aligning import AlignedExamples
 from hfal.compute import barrier, derive_seed, from_main, is_main, own_randomness, state
+from hfal.consistency import ConsistentExamples
 from hfal.errors import HfalError
-from hfal.files import write_file
+from hfal.few import FewLabels
+from hfal.files import read_json, write_file, write_json
 from hfal.inference import as_signals, reducer, run_pass, token_budget
+from hfal.learners.adapting import PoolReader
 from hfal.learners.looking import NOT_YET, UNTRAINED, look_budget, look_of
+from hfal.learners.lora import load_adapters, with_adapters
+from hfal.learners.staged import fit_in_stages
 from hfal.learners.trained import TrainedLearner
+from hfal.learners.warm import INCREMENTAL, Before, Incremental, MetaExamples, begin, names_of, replayed
 from hfal.linear import f1_threshold
 from hfal.looks import both
 from hfal.models import POOLINGS, check_pooling, max_length_of, quiet
@@ -31,12 +38,16 @@ from hfal.sides import PairStore
 from hfal.signals import Needs, Signals
 from hfal.tasks.base import Task
 from hfal.tokens import TokenCache
-from hfal.training import Examples, FitReport, TrainingConfig, Weights, autocast_for
+from hfal.training import Examples, Weights
+from hfal.training_config import FitReport, TrainingConfig, autocast_for
 
 CHECKPOINTS = "checkpoints"
+KNOWN = "known.json"
+LORA_TRAINING = TrainingConfig(learning_rate=1e-3)
+"""Adapters, which begin at zero, are trained at a higher rate (Hu et al. 2022 use 2e-4 to 2e-3)."""
 
 
-class FineTune(TrainedLearner[PreTrainedModel]):
+class FineTune(PoolReader, TrainedLearner[PreTrainedModel]):
     """Any encoder of `AutoModelForSequenceClassification` (for words, `AutoModelForTokenClassification`), trained
     anew on all labels in each round.
 
@@ -51,6 +62,13 @@ class FineTune(TrainedLearner[PreTrainedModel]):
             F1 is best on them (it goes into the biases); None leaves it at one half.
         pad_token: for tokenizers that have none.
         trust_remote_code: run code that comes with the model. Off, and only ever on by your own word.
+        few: how to make the most of few labels.
+        incremental: what a round begins with. "restart" with the pretrained weights; "continue" with those of the
+            round before; "shrink_and_perturb" with these, drawn towards fresh ones (Ash and Adams 2020); "replay" as
+            "continue", but on what is new and as many of the rows known; "meta" with steps that look ahead on what is
+            new (ActiveLink; Ostapuk et al. 2019). Rounds that go on do without `min_steps`.
+        lora: settings of peft's `LoraConfig` (`{"r": 8}`, say): adapters and head are trained, and saved as peft saves
+            them; the rate is then that of `LORA_TRAINING` where no other is given (Hu et al. 2022).
     """
 
     def __init__(
@@ -63,11 +81,16 @@ class FineTune(TrainedLearner[PreTrainedModel]):
         threshold: str | None = "f1",
         pad_token: str | None = None,
         trust_remote_code: bool = False,
+        few: FewLabels | None = None,
+        incremental: Incremental = "restart",
+        lora: dict[str, Any] | None = None,
     ) -> None:
+        if incremental not in INCREMENTAL:
+            raise HfalError(f"learner.incremental must be one of {', '.join(INCREMENTAL)}, got {incremental!r}")
         if pooling not in POOLINGS:
             raise HfalError(f"learner.pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
         self.name = model
-        self.config = config or TrainingConfig()
+        self.config = config or (TrainingConfig() if lora is None else LORA_TRAINING)
         self.max_length = max_length
         if threshold not in ("f1", None):
             raise HfalError(f"learner.threshold must be f1 or nothing, got {threshold!r}")
@@ -75,7 +98,10 @@ class FineTune(TrainedLearner[PreTrainedModel]):
         self.threshold = threshold
         self.pad_token = pad_token
         self.trust_remote_code = trust_remote_code
+        self.few = few or FewLabels()
+        self.incremental, self.lora = incremental, lora
         self._checkpoints: list[Weights] = []
+        self._known: frozenset[str] = frozenset()
 
     def describe(self) -> dict[str, Any]:
         """The learner as configuration."""
@@ -86,7 +112,15 @@ class FineTune(TrainedLearner[PreTrainedModel]):
             "pooling": self.pooling,
             "threshold": self.threshold,
             "training": self.config.model_dump(),
+            **({} if self.incremental == "restart" else {"incremental": self.incremental}),
+            **({} if self.lora is None else {"lora": self.lora}),
+            **self.few.record(),
         }
+
+    @property
+    def continues(self) -> bool:
+        """Whether a round's model depends on that of the round before."""
+        return self.incremental != "restart"
 
     def bind(self, task: Task, seed: int, cache: Path | None = None) -> None:
         """See `Learner.bind`."""
@@ -94,13 +128,18 @@ class FineTune(TrainedLearner[PreTrainedModel]):
         self.seed = seed
         self.cache = cache
         check_pooling(self.pooling, task)
-        if self.config.waal and task.per_word:
-            raise HfalError("learner.training.waal draws rows together: it does not go with tags of words")
+        self.few.check(task)
+        if task.per_word and (self.config.waal or self.config.consistency):
+            raise HfalError("learner.training.waal and consistency are for rows: they do not go with tags of words")
+        if self.config.consistency and (task.multi_label or self.config.waal):
+            raise HfalError("learner.training.consistency goes neither with several labels a row nor with waal")
+        if self.few.adapt is not None and self.lora is not None:
+            raise HfalError("learner.adapt trains the whole encoder, learner.lora would leave it: choose one")
         self.tokenizer = tokenizer_for(
             self.name, task, trust_remote_code=self.trust_remote_code, pad_token=self.pad_token
         )
-        self._source: Weights | None = None
-        self._model, self._trained, self._checkpoints = self._fresh(), False, []
+        self.weights_at, self._source, self._known = self.name, None, frozenset()
+        self._reload()
         self._sides: PairStore | None = None
         length = max_length_of(self._model, self.tokenizer, self.max_length)
         if task.embedded == "picture":
@@ -108,12 +147,30 @@ class FineTune(TrainedLearner[PreTrainedModel]):
         else:
             self.tokens = cache_for(self.tokenizer, task, length)
 
-    def _fresh(self) -> PreTrainedModel:
-        with own_randomness(derive_seed("head", self.seed)):  # the new head is the same in every round
-            model = classifier_for(self.name, self.task, self.tokenizer, trust_remote_code=self.trust_remote_code)
+    _source: Weights | None = None
+    _wrapped: Any = None
+    """The model with peft's adapters around it, where there are some; `_model` is the one inside."""
+
+    def _reload(self) -> None:
+        self._model, self._trained, self._checkpoints = self._fresh(), False, []
+
+    def _texts(self) -> TokenCache:
+        return self.tokens
+
+    def _fresh(self, rows: int = 0) -> PreTrainedModel:
+        """The pretrained model with a new head: the same in every round, but where weights are perturbed."""
+        perturbed = (rows,) if self.incremental == "shrink_and_perturb" else ()
+        with own_randomness(derive_seed("head", self.seed, *perturbed)):
+            model = self._plain()
+            if self.lora is not None:
+                self._wrapped = with_adapters(model, self.lora, "TOKEN_CLS" if self.task.per_word else "SEQ_CLS")
+                model = self._wrapped.get_base_model()
         if self._source is not None:
             model.load_state_dict(self._source)
         return model
+
+    def _plain(self) -> PreTrainedModel:
+        return classifier_for(self.weights_at, self.task, self.tokenizer, trust_remote_code=self.trust_remote_code)
 
     def learn_source(self, rows: Dataset) -> None:
         """Learn another set first: every round starts from the weights that this leaves; they are kept in the cache."""
@@ -134,16 +191,52 @@ class FineTune(TrainedLearner[PreTrainedModel]):
     @property
     def reads_unlabeled(self) -> bool:
         """Whether `fit` is to be given the rows without labels."""
-        return self.config.waal > 0
+        return self.config.waal > 0 or self.config.consistency > 0 or self.few.pseudo_labels is not None
 
     def fit(
         self, train_rows: Dataset, validation: Dataset | None = None, unlabeled: Dataset | None = None
     ) -> FitReport:
-        """See `Learner.fit`; `unlabeled` are further rows with the task's inputs, for losses that read them."""
+        """See `Learner.fit`; `unlabeled` are further rows with the task's inputs, for options that read them."""
+        before = None
+        if self.continues and self._trained and self._known:
+            before = Before({name: v.detach().clone() for name, v in self.model.state_dict().items()}, self._known)
+
+        def once(rows: Dataset, weights: NDArray[np.float32] | None) -> FitReport:
+            return self._fit(rows, weights, validation, unlabeled, before)
+
+        report = fit_in_stages(self.few, self.task, self.seed, train_rows, unlabeled, once, self._judge)
+        if self.continues:
+            self._known = frozenset(names_of(train_rows, self.task))
+        return report
+
+    def _judge(self, rows: Dataset) -> Tensor:
+        return self.signals(rows, Needs(pool=frozenset({"logits"}))).get("logits")
+
+    def _fit(
+        self,
+        rows: Dataset,
+        weights: NDArray[np.float32] | None,
+        validation: Dataset | None,
+        unlabeled: Dataset | None,
+        before: Before | None,
+    ) -> FitReport:
+        """Train a model on these rows, from fresh weights or from those of the round before."""
+        model = self._fresh(len(rows))
+        config, names, new = self.config, [], np.arange(len(rows))
+        if before is not None:
+            begin(self.incremental, model, before)
+            config = config.model_copy(update={"min_steps": 1})
+            names = names_of(rows, self.task)
+            new = np.array([at for at, name in enumerate(names) if name not in before.known], dtype=np.int64)
+        if before is not None and self.incremental == "replay":
+            kept = replayed(names, before.known, self.seed)
+            rows, weights = rows.select(kept), None if weights is None else weights[kept]
+        examples = self._examples(rows, unlabeled, weights)
+        if before is not None and self.incremental == "meta" and len(new):
+            examples = MetaExamples(examples, new, config.learning_rate, config.per_device_train_batch_size)
         checkpoints: list[Weights] = []
         held_out = None if validation is None else self._examples(validation)
-        examples = self._examples(train_rows, unlabeled)
-        model, report = self._train(self._fresh(), examples, held_out, len(train_rows), checkpoints)
+        model, report = self._train(model, examples, held_out, len(rows), checkpoints, config)
         self._model, self._trained, self._checkpoints = model, True, checkpoints
         if validation is not None and self.threshold is not None:
             self._put_threshold(validation)
@@ -162,13 +255,17 @@ class FineTune(TrainedLearner[PreTrainedModel]):
             layer.bias[sought] -= cut / 2
             layer.bias[1 - sought] += cut / 2
 
-    def _examples(self, rows: Dataset, unlabeled: Dataset | None = None) -> Examples:
+    def _examples(
+        self, rows: Dataset, unlabeled: Dataset | None = None, weights: NDArray[np.float32] | None = None
+    ) -> Examples:
         tokens, targets = self.tokens.get(rows), self.task.targets(rows["labels"])
         padding = self.tokenizer.pad_token_id, self.tokenizer.padding_side
-        if unlabeled is None or not len(unlabeled):
-            return Examples(tokens, targets, *padding)
+        if unlabeled is None or not len(unlabeled) or not (self.config.waal or self.config.consistency):
+            return Examples(tokens, targets, *padding, weights)
         others = self.tokens.get(unlabeled)
-        return AlignedExamples(tokens, targets, others, self.config.waal, *padding)
+        if self.config.consistency:
+            return ConsistentExamples(tokens, targets, others, self.config.consistency, self.tokenizer, weights)
+        return AlignedExamples(tokens, targets, others, self.config.waal, *padding, weights)
 
     def signals(self, rows: Dataset, needs: Needs) -> Signals:
         """See `Learner.signals`."""
@@ -226,8 +323,15 @@ class FineTune(TrainedLearner[PreTrainedModel]):
         return [{name: value.to(device) for name, value in weights.items()} for weights in self._checkpoints]
 
     def save(self, folder: Path) -> None:
-        """See `Learner.save`."""
-        super().save(folder)
+        """See `Learner.save`: the model, or the adapters and the head as peft saves them."""
+        if self.lora is None:
+            super().save(folder)
+        else:
+            self._wrapped.save_pretrained(folder)
+            self.model.config.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
+        if self.continues:
+            write_json(folder / KNOWN, sorted(self._known))
         for number, weights in enumerate(self._checkpoints):
             (folder / CHECKPOINTS).mkdir(exist_ok=True)
             save_file(weights, folder / CHECKPOINTS / f"{number:03d}.safetensors")
@@ -235,6 +339,12 @@ class FineTune(TrainedLearner[PreTrainedModel]):
     def load(self, folder: Path) -> None:
         """See `Learner.load`."""
         with quiet():
-            loaded = getattr(transformers, self.task.auto_model).from_pretrained(folder, use_safetensors=True)
+            if self.lora is not None:
+                self._wrapped = load_adapters(self._plain(), folder)
+                loaded = self._wrapped.get_base_model()
+            else:
+                loaded = getattr(transformers, self.task.auto_model).from_pretrained(folder, use_safetensors=True)
+        if self.continues:
+            self._known = frozenset(read_json(folder / KNOWN))
         self._model, self._trained = loaded.eval(), True
         self._checkpoints = [load_file(path) for path in sorted((folder / CHECKPOINTS).glob("*.safetensors"))]

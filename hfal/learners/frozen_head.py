@@ -20,13 +20,16 @@ from hfal.compute import derive_seed, state
 from hfal.dropout import dropout_mask
 from hfal.embeddings import EmbeddingStore
 from hfal.errors import HfalError, listing
+from hfal.few import FewLabels
 from hfal.frozen import FrozenHeadModel
 from hfal.functional import Ragged, boundary_distance
 from hfal.inference import Collected, Outputs, as_signals, reducer, run_pass, token_budget
+from hfal.learners.adapting import PoolReader
 from hfal.learners.base import evaluate, outputs_of
 from hfal.learners.fine_tune import FineTune
 from hfal.learners.heads import HeadFitter
 from hfal.learners.looking import NOT_YET, UNTRAINED, look_budget, look_of
+from hfal.learners.staged import fit_in_stages
 from hfal.linear import Batches
 from hfal.models import POOLINGS, check_pooling, max_length_of, quiet
 from hfal.probe import word_outputs
@@ -34,8 +37,8 @@ from hfal.reading import HEADS, cache_for, frozen_model, tokenizer_for
 from hfal.sides import PairStore
 from hfal.signals import Needs, Signals
 from hfal.tasks.base import Task
-from hfal.tokens import offsets_of
-from hfal.training import FitReport, TrainingConfig
+from hfal.tokens import TokenCache, offsets_of
+from hfal.training_config import FitReport, TrainingConfig
 
 logger = logging.getLogger("hfal")
 
@@ -51,7 +54,7 @@ USE = "learner.type: fine_tune"
 Slots = NDArray[np.int64]
 
 
-class FrozenHead:
+class FrozenHead(PoolReader):
     """Embeddings from a frozen encoder, and a regularised logistic regression fitted in each round.
 
     It chooses about as well as a fine-tuned model and takes seconds a round (Vysogorets et al. 2024).
@@ -97,6 +100,7 @@ class FrozenHead:
         trust_remote_code: bool = False,
         finally_: str | None = None,
         training: TrainingConfig | None = None,
+        few: FewLabels | None = None,
     ) -> None:
         if pooling not in POOLINGS:
             raise HfalError(f"learner.pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
@@ -122,6 +126,7 @@ class FrozenHead:
         self.trust_remote_code = trust_remote_code
         self.finally_ = finally_
         self.training = training or TrainingConfig()
+        self.few = few or FewLabels()
         self._model: FrozenHeadModel | None = None
         self._store: EmbeddingStore | PairStore | None = None
         self._states: EmbeddingStore | None = None
@@ -144,6 +149,7 @@ class FrozenHead:
             "max_length": self.max_length,
             "finally": self.finally_,
             "training": self.training.model_dump(),
+            **self.few.record(),
         }
 
     task: Task
@@ -157,14 +163,20 @@ class FrozenHead:
         if same:
             return
         check_pooling(self.pooling, task)
+        self.few.check(task)
         if self.twins and (task.per_word or task.multi_label):
             raise HfalError(f"learner.twins is for rows with one label, not for {task.name} with several")
         self.tokenizer = tokenizer_for(
             self.name, task, trust_remote_code=self.trust_remote_code, pad_token=self.pad_token
         )
-        self._model = frozen_model(
-            self.name,
-            task,
+        self.weights_at = self.name
+        self._reload()
+
+    def _reload(self) -> None:
+        """Take up the encoder at `weights_at`."""
+        model = frozen_model(
+            self.weights_at,
+            self.task,
             self.tokenizer,
             layers=self.layers,
             trust_remote_code=self.trust_remote_code,
@@ -172,12 +184,19 @@ class FrozenHead:
             normalize=self.normalize,
             head_dropout=self.head_dropout,
         )
-        length = max_length_of(self._model.encoder, self.tokenizer, self.max_length)
-        self._states = None
-        if task.embedded == "pair":
-            self._store = PairStore(self._model, self.tokenizer, length, task, cache)
+        self._use(model)
+
+    def _use(self, model: FrozenHeadModel) -> None:
+        """Embed by this model from now on."""
+        length = max_length_of(model.encoder, self.tokenizer, self.max_length)
+        self._model, self._states = model, None
+        if self.task.embedded == "pair":
+            self._store = PairStore(model, self.tokenizer, length, self.task, self.cache)
         else:
-            self._store = EmbeddingStore(self._model, cache_for(self.tokenizer, task, length), task, cache)
+            self._store = EmbeddingStore(model, cache_for(self.tokenizer, self.task, length), self.task, self.cache)
+
+    def _texts(self) -> TokenCache:
+        return self.store.texts.tokens if isinstance(self.store, PairStore) else self.store.tokens
 
     @property
     def model(self) -> FrozenHeadModel:
@@ -193,8 +212,20 @@ class FrozenHead:
             raise HfalError("the learner is not bound to a task yet: call bind(task, seed) first")
         return self._store
 
-    def fit(self, train: Dataset, validation: Dataset | None = None) -> FitReport:
+    @property
+    def reads_unlabeled(self) -> bool:
+        """Whether `fit` is to be given the rows without labels."""
+        return self.few.pseudo_labels is not None
+
+    def fit(self, train: Dataset, validation: Dataset | None = None, unlabeled: Dataset | None = None) -> FitReport:
         """See `Learner.fit`. Validation rows are not used: the head has nothing to stop early."""
+        return fit_in_stages(self.few, self.task, self.seed, train, unlabeled, self._fit, self._judge)
+
+    def _judge(self, rows: Dataset) -> Tensor:
+        return self._head(self.store.gather(self.store.slots(rows)))
+
+    def _fit(self, train: Dataset, row_weights: NDArray[np.float32] | None = None) -> FitReport:
+        """Fit a head to these rows."""
         slots, targets = self.store.slots(train), self.task.targets(train["labels"])
         read: Batches = partial(self._read, slots, targets)
         if not self.task.per_word or len(targets.values) <= HELD:
@@ -204,7 +235,7 @@ class FrozenHead:
             weight, bias, steps = self._fitter.words(read, targets, self.store.dimensions)
         else:
             features = torch.cat([part for part, _ in read()]).numpy().astype(np.float64)
-            weight, bias, steps = self._fitter.rows(features, targets)
+            weight, bias, steps = self._fitter.rows(features, targets, row_weights)
         self._take(weight, bias)
         loss, outputs = 0.0, 0
         for embeddings, wanted in read():
@@ -381,6 +412,7 @@ class FrozenHead:
             pooling=self.pooling,
             pad_token=self.pad_token,
             trust_remote_code=self.trust_remote_code,
+            few=self.few,
         )
 
     def save(self, folder: Path) -> None:
@@ -394,7 +426,10 @@ class FrozenHead:
         with quiet():
             loaded = HEADS[self.task.embedded].from_pretrained(folder, use_safetensors=True)
         assert self._model is not None
-        self._model.classifier.load_state_dict(loaded.classifier.state_dict())
+        if self.few.adapt is not None and self.weights_at == self.name:  # it was another process that read the pool
+            self._use(loaded.eval())
+        else:
+            self._model.classifier.load_state_dict(loaded.classifier.state_dict())
         self._trained = True
 
 

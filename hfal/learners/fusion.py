@@ -29,7 +29,7 @@ from hfal.sides import SIDE
 from hfal.signals import Needs, Signals
 from hfal.tasks.base import Task
 from hfal.tasks.vqa import VisualQuestionAnswering
-from hfal.training import FitReport, TrainingConfig
+from hfal.training_config import FitReport, TrainingConfig
 from hfal.visual import PictureFeatures, VisualExamples, image_statistics, sharpen_norms
 
 SMALL = {"embedding_size": 16, "hidden_sizes": [16, 32, 64], "depths": [1, 1, 1], "layer_type": "basic"}

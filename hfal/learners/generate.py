@@ -21,6 +21,7 @@ from hfal.generating import Writer, WritingExamples, token_scores, write
 from hfal.inference import own_batches, plan_batches, token_budget
 from hfal.learners.by_row import ByRow
 from hfal.learners.looking import NOT_YET, refuse_unknown
+from hfal.learners.lora import load_adapters, with_adapters
 from hfal.learners.trained import TrainedLearner
 from hfal.models import load_config_of, load_tokenizer, load_writer, max_length_of, quiet
 from hfal.pool import content_keys
@@ -32,7 +33,7 @@ from hfal.tasks.base import Task
 from hfal.tasks.generation import Generation
 from hfal.tasks.vqa import VisualQuestionAnswering
 from hfal.tokens import Tokens
-from hfal.training import FitReport, TrainingConfig
+from hfal.training_config import FitReport, TrainingConfig
 
 logger = logging.getLogger("hfal")
 
@@ -140,7 +141,11 @@ class Generate(TrainedLearner[PreTrainedModel]):
             model = load_writer(self._auto, self.name, trust_remote_code=self.trust_remote_code)
             if getattr(model.config, "pad_token_id", None) is None:
                 model.config.pad_token_id = self.tokenizer.pad_token_id
-            return model if self.lora is None else _adapted(model, self.lora)
+            if self.lora is None:
+                return model
+            kind = "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
+            adapted: PreTrainedModel = with_adapters(model, self.lora, kind)
+            return adapted
 
     def fit(self, train_rows: Dataset, validation: Dataset | None = None) -> FitReport:
         """See `Learner.fit`."""
@@ -265,10 +270,8 @@ class Generate(TrainedLearner[PreTrainedModel]):
             if self.lora is None:
                 model = self._auto.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
             else:
-                from peft import PeftModel
-
                 base = load_writer(self._auto, self.name, trust_remote_code=self.trust_remote_code)
-                model = PeftModel.from_pretrained(base, folder)
+                model = load_adapters(base, folder)
         self._model, self._trained = model.eval(), True
 
 
@@ -276,17 +279,3 @@ def _width(model: PreTrainedModel) -> int:
     config = model.config.get_text_config()
     width: Any = getattr(config, "hidden_size", None) or getattr(config, "d_model", 512)
     return int(width)
-
-
-def _adapted(model: PreTrainedModel, settings: dict[str, Any]) -> PreTrainedModel:
-    """The model with LoRA adapters (Hu et al. 2022), all else frozen."""
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise HfalError("learner.lora needs peft: pip install 'hfal[generation]'") from error
-    kind = "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
-    try:
-        adapted: PreTrainedModel = get_peft_model(model, LoraConfig(task_type=kind, **settings))
-    except (TypeError, ValueError) as error:
-        raise HfalError(f"learner.lora: {str(error).splitlines()[0]}") from error
-    return adapted

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hfal.errors import HfalError
 from hfal.functional import Ragged, boundary_step
 from hfal.linear import Batches, Head, f1_threshold, fit_logistic, fit_softmax, frequency_weights
 from hfal.tasks.base import Task
@@ -43,12 +44,13 @@ class HeadFitter:
     seed: int = 0
     prior: tuple[Array, Array] | None = None
 
-    def rows(self, features: Array, targets: Tensor) -> Head:
+    def rows(self, features: Array, targets: Tensor, row_weights: NDArray[np.float32] | None = None) -> Head:
         """A head over rows.
 
         Args:
             features: [N, D].
             targets: [N] classes, or [N, C] of 0 and 1.
+            row_weights: [N] what each row counts, where they have one label; 1 where it is not given.
         """
         classes = len(self.task.names)
         if self.task.multi_label:
@@ -58,23 +60,29 @@ class HeadFitter:
             bias = np.array([b[1] - b[0] for _, b, _ in heads])
             return weight, bias, max(n for _, _, n in heads)
         labels = targets.numpy()
-        weight, bias, steps = self._classes(features, labels)
+        weight, bias, steps = self._classes(features, labels, row_weights)
         sought = getattr(self.task, "sought", None)
         if self.threshold and sought is not None and classes == 2:
-            shift = self._shift(features, labels == sought)
+            own = np.ones(len(labels), dtype=bool) if row_weights is None else row_weights == 1
+            shift = self._shift(features[own], labels[own] == sought)
             bias = bias + np.where(np.arange(2) == sought, -shift / 2, shift / 2)
         return weight, bias, steps
 
-    def _classes(self, features: Array, labels: NDArray[np.int64]) -> Head:
+    def _classes(
+        self, features: Array, labels: NDArray[np.int64], row_weights: NDArray[np.float32] | None = None
+    ) -> Head:
         classes = len(self.task.names)
         if self.prior is not None:
+            if row_weights is not None:
+                raise HfalError("learner.pseudo_labels does not go with transfer on a frozen head")
             return self._from_prior(features, labels, self.prior)
-        fitted = fit_logistic(features, labels, classes, self.C, self.power)
+        fitted = fit_logistic(features, labels, classes, self.C, self.power, row_weights)
         if not self.twins:
             return fitted
         way = boundary_step(torch.from_numpy(features @ fitted[0].T + fitted[1]), torch.from_numpy(fitted[0]))
         both = np.concatenate((features, features + (1 + OVERSHOOT) * way.numpy()))
-        return fit_logistic(both, np.tile(labels, 2), classes, self.C, self.power)
+        twice = None if row_weights is None else np.tile(row_weights, 2)
+        return fit_logistic(both, np.tile(labels, 2), classes, self.C, self.power, twice)
 
     def _from_prior(self, features: Array, labels: NDArray[np.int64], prior: tuple[Array, Array]) -> Head:
         weights = frequency_weights(np.bincount(labels, minlength=len(self.task.names)), self.power)

@@ -13,7 +13,8 @@ from hfal.errors import HfalError
 from hfal.learners.base import evaluate
 from hfal.models import quiet
 from hfal.tasks.base import Task
-from hfal.training import Examples, FitReport, TrainingConfig, Weights, train
+from hfal.training import Examples, Weights, train
+from hfal.training_config import FitReport, TrainingConfig
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 
@@ -61,13 +62,14 @@ class TrainedLearner(Generic[Model]):
         validation: Examples | None,
         rows: int,
         checkpoints: list[Weights] | None = None,
+        config: TrainingConfig | None = None,
     ) -> tuple[Model, FitReport]:
         """A fresh model, trained on the examples of so many rows."""
         trained, report = train(
             model,
             self.task,
             examples,
-            self.config,
+            config or self.config,
             seed=derive_seed("train", self.seed, rows),
             validation=validation,
             logs=None if self.cache is None else self.cache.parent / "logs",

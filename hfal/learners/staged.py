@@ -1,0 +1,109 @@
+"""Training in stages: labels that are likely wrong left out, and then rows that the model is sure of taken in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset, concatenate_datasets
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hfal.compute import generator_for
+from hfal.errors import HfalError
+from hfal.few import CleanLabels, FewLabels, PseudoLabels
+from hfal.functional import falling_threshold, surest
+from hfal.tasks.base import Task
+from hfal.training_config import FitReport
+
+Once = Callable[[Dataset, NDArray[np.float32] | None], FitReport]
+"""Trains anew on rows with labels, and a weight for each where some count for less."""
+Judge = Callable[[Dataset], Tensor]
+"""[N, C] logits of the model that was trained last."""
+
+
+def fit_in_stages(
+    few: FewLabels, task: Task, seed: int, train: Dataset, unlabeled: Dataset | None, once: Once, judge: Judge
+) -> FitReport:
+    """Train as the options say.
+
+    Args:
+        few: the options.
+        task: of the labels.
+        seed: of folds and draws.
+        train: rows with encoded `labels`.
+        unlabeled: the rest of the pool, where an option reads it.
+        once: trains.
+        judge: gives the logits of what it trained.
+    """
+    details: dict[str, Any] = {}
+    if few.clean_labels is not None:
+        wrong = doubtful(few.clean_labels, task, seed, train, once, judge)
+        details["labels_left_out"] = len(wrong)
+        train = train.select(np.setdiff1d(np.arange(len(train)), wrong))
+    report = once(train, None)
+    if few.pseudo_labels is not None and unlabeled is not None and len(unlabeled):
+        more = pseudo_labelled(few.pseudo_labels, task, seed, train, unlabeled, judge)
+        details["pseudo_labels"] = len(more)
+        if len(more):
+            weights = np.ones(len(train) + len(more), dtype=np.float32)
+            weights[len(train) :] = few.pseudo_labels.weight
+            inputs = [*task.inputs, "labels"]
+            own = train.select_columns(inputs)
+            report = once(concatenate_datasets([own, more.select_columns(inputs).cast(own.features)]), weights)
+    return replace(report, details=report.details | details) if details else report
+
+
+def pseudo_labelled(
+    settings: PseudoLabels, task: Task, seed: int, train: Dataset, unlabeled: Dataset, judge: Judge
+) -> Dataset:
+    """The rows that the model is sure of, with its classes as `labels`."""
+    if len(unlabeled) > settings.most_rows:
+        generator = generator_for("pseudo", seed, len(train))
+        drawn = torch.randperm(len(unlabeled), generator=generator)[: settings.most_rows]
+        unlabeled = unlabeled.select(np.sort(drawn.numpy()))
+    threshold = falling_threshold(settings.threshold, settings.fall, settings.floor, len(train))
+    known = torch.bincount(torch.as_tensor(train["labels"]), minlength=len(task.names))
+    rows, classes = surest(judge(unlabeled).softmax(1), threshold, (known * settings.ratio).ceil().long())
+    found: Dataset = unlabeled.select(rows.numpy()).add_column("labels", classes.tolist())
+    return found
+
+
+def doubtful(
+    settings: CleanLabels, task: Task, seed: int, train: Dataset, once: Once, judge: Judge
+) -> NDArray[np.int64]:
+    """The rows whose label is likely wrong, as models judge that have not seen them (cleanlab, pruned by noise rate).
+
+    Where a class has fewer labels than there are folds, there is too little to judge by, and none is left out.
+    """
+    labels = np.asarray(train["labels"])
+    present = np.unique(labels)
+    if np.bincount(labels)[present].min() < settings.folds or len(present) < 2:
+        return np.empty(0, dtype=np.int64)
+    fold = np.empty(len(labels), dtype=np.int64)
+    for name in present:  # each fold has its share of each class
+        mine = np.flatnonzero(labels == name)
+        fold[mine[torch.randperm(len(mine), generator=generator_for("folds", seed, name)).numpy()]] = (
+            np.arange(len(mine)) % settings.folds
+        )
+    probabilities = np.empty((len(labels), len(present)))
+    for number in range(settings.folds):
+        once(train.select(np.flatnonzero(fold != number)), None)
+        held = np.flatnonzero(fold == number)
+        logits = judge(train.select(held))[:, torch.from_numpy(present)]
+        probabilities[held] = logits.double().softmax(1).numpy()
+    ranked = _issues(np.searchsorted(present, labels), probabilities)
+    return np.sort(ranked[: int(settings.most * len(labels))])
+
+
+def _issues(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Rows whose label is likely wrong, the likeliest first."""
+    try:
+        from cleanlab.filter import find_label_issues
+    except ImportError as error:
+        raise HfalError("learner.clean_labels needs cleanlab: pip install 'hfal[noise]'") from error
+    found = find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
+    return np.asarray(found, dtype=np.int64)
