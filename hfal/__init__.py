@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from hfal.errors import HfalError
     from hfal.few import FewLabels
     from hfal.joint import Joint
-    from hfal.learners import Extract, FineTune, FrozenHead, Fusion, Generate
+    from hfal.learners import Contrastive, Ensemble, Extract, FineTune, FrozenHead, Fusion, Generate
     from hfal.loop import ActiveLearner
     from hfal.oracles import Simulated
     from hfal.pool import Pool
@@ -28,7 +28,9 @@ __version__ = "0.1.0"
 __all__ = [
     "ActiveLearner",
     "Budget",
+    "Contrastive",
     "Cost",
+    "Ensemble",
     "Extract",
     "FewLabels",
     "FineTune",
@@ -56,6 +58,8 @@ _HOME = {
     "Cost": "budget",
     "FineTune": "learners",
     "FrozenHead": "learners",
+    "Contrastive": "learners",
+    "Ensemble": "learners",
     "Extract": "learners",
     "Fusion": "learners",
     "Generate": "learners",

@@ -10,7 +10,8 @@ from hfal.bringing import bring_in
 from hfal.config_tasks import Section
 from hfal.errors import HfalError
 from hfal.few import FewLabels
-from hfal.learners import Extract, FineTune, FrozenHead, Fusion, Generate, Learner
+from hfal.learners import Contrastive, Ensemble, Extract, FineTune, FrozenHead, Fusion, Generate, Learner
+from hfal.learners.contrastive import TRAINING as CONTRASTIVE_TRAINING
 from hfal.learners.fine_tune import LORA_TRAINING
 from hfal.learners.fusion import TRAINING as FUSION_TRAINING
 from hfal.learners.generate import EMBEDDER
@@ -104,6 +105,58 @@ class FrozenHeadSection(_FewLabelsSection):
             training=self.training,
             few=self.few,
         )
+
+
+class ContrastiveSection(_FewLabelsSection):
+    """`Contrastive`."""
+
+    type: Literal["contrastive"]
+    pooling: Literal["mean", "cls"] = "mean"
+    C: Annotated[float, Field(gt=0)] = 10.0
+    pairs_per_row: int = Field(20, ge=1)
+    most_pairs: int = Field(2000, ge=2)
+    training: TrainingConfig = Field(default_factory=lambda: CONTRASTIVE_TRAINING)
+
+    @field_validator("training", mode="before")
+    @classmethod
+    def _of_pairs(cls, value: Any) -> Any:
+        """What is not said of the training is as pairs need it."""
+        return CONTRASTIVE_TRAINING.model_dump() | value if isinstance(value, dict) else value
+
+    def build(self) -> Learner:
+        """The learner."""
+        names = ("C", "pairs_per_row", "most_pairs", "max_length", "pooling", "pad_token", "trust_remote_code", "few")
+        return Contrastive(self.model, self.training, **{name: getattr(self, name) for name in names})
+
+
+class EnsembleSection(Section):
+    """`Ensemble`."""
+
+    type: Literal["ensemble"]
+    of: Annotated[FrozenHeadSection | FineTuneSection, Field(discriminator="type")]
+    members: int = Field(5, ge=2)
+    by: Literal["init", "bootstrap", "anchor"] | None = None
+    calibrate: bool = True
+
+    @field_validator("of", mode="before")
+    @classmethod
+    def _typed(cls, value: Any) -> Any:
+        """A frozen head where no type is named."""
+        return {"type": "frozen_head"} | value if isinstance(value, dict) else value
+
+    @property
+    def model(self) -> str:
+        """The model that the members begin from."""
+        return self.of.model
+
+    @property
+    def training(self) -> TrainingConfig:
+        """How the members are trained."""
+        return self.of.training
+
+    def build(self) -> Learner:
+        """The learner."""
+        return Ensemble(self.of.build(), self.members, by=self.by, calibrate=self.calibrate)  # type: ignore[arg-type]
 
 
 class FusionSection(Section):
@@ -203,6 +256,13 @@ class CustomSection(Section):
 
 
 LearnerSection = Annotated[
-    FrozenHeadSection | FineTuneSection | FusionSection | GenerateSection | ExtractSection | CustomSection,
+    FrozenHeadSection
+    | FineTuneSection
+    | ContrastiveSection
+    | EnsembleSection
+    | FusionSection
+    | GenerateSection
+    | ExtractSection
+    | CustomSection,
     Field(discriminator="type"),
 ]

@@ -19,7 +19,7 @@ from hfal.functional.diversity import (
     kmeans_pick,
     kmeans_pp,
 )
-from hfal.functional.few import easiest, falling_threshold, surest
+from hfal.functional.few import easiest, falling_threshold, label_pairs, surest
 from hfal.functional.fisher import bait
 from hfal.functional.frank_wolfe import expected_log_likelihoods, frank_wolfe
 from hfal.functional.generations import bleu_variance, idds, semantic_entropy, sentence_bleu
@@ -82,6 +82,7 @@ __all__ = [
     "kmeans",
     "kmeans_pick",
     "kmeans_pp",
+    "label_pairs",
     "labelled_radius",
     "latent_entropy",
     "latent_variance",

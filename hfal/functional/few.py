@@ -56,3 +56,32 @@ def easiest(losses: Tensor, share: float) -> Tensor:
     kept = torch.zeros_like(losses)
     kept[torch.sort(losses.detach(), stable=True).indices[:count]] = 1
     return kept
+
+
+def label_pairs(labels: Tensor, each: int, most: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Pairs of rows, of one class and of two, to learn from labels by comparing (SetFit; Tunstall et al. 2022, sec. 3).
+
+    Args:
+        labels: [N] classes.
+        each: pairs of either kind that each row begins.
+        most: pairs in all; every row begins about as many.
+        generator: draws the other row.
+
+    Returns:
+        [P] first rows, [P] second rows, [P] float 1 where both have one class, else 0. A row that has no other of its
+        class begins no pair of one class, and where all are of one class there are none of two.
+    """
+    size = len(labels)
+    turns = max(1, min(each, most // max(1, 2 * size)))
+    order = torch.randperm(size, generator=generator)[: max(1, min(size, most // 2))]
+    first, second, same = [], [], []
+    for row in order.repeat(turns).tolist():
+        alike = labels == labels[row]
+        for wanted, mask in ((1.0, alike.clone()), (0.0, ~alike)):
+            mask[row] = False
+            others = torch.nonzero(mask).squeeze(1)
+            if len(others):
+                first.append(row)
+                second.append(int(others[torch.randint(len(others), (1,), generator=generator)]))
+                same.append(wanted)
+    return torch.tensor(first, dtype=torch.int64), torch.tensor(second, dtype=torch.int64), torch.tensor(same)

@@ -205,6 +205,18 @@ class FrozenHead(PoolReader):
             raise HfalError("no model has been trained yet")
         return self._model
 
+    def own_head(self) -> None:
+        """Part with the head of the learner that this is a copy of; encoder and embeddings stay shared."""
+        assert self._model is not None
+        model = copy.copy(self._model)
+        model._modules = dict(model._modules)
+        model.classifier = copy.deepcopy(model.classifier)
+        self._model = model
+
+    def hold_to(self, prior: tuple[NDArray[np.float64], NDArray[np.float64]]) -> None:
+        """Have the penalty pull towards these weights [C, D] and biases [C], not towards zeros."""
+        self._prior = prior
+
     @property
     def store(self) -> EmbeddingStore | PairStore:
         """The embeddings, once the learner is bound."""
