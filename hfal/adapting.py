@@ -23,7 +23,7 @@ from hfal.compute import barrier, derive_seed, generator_for, is_main, own_rando
 from hfal.errors import HfalError
 from hfal.few import Adapt
 from hfal.files import read_json, write_folder, write_json
-from hfal.models import load_encoder, load_quietly, locate, pool_hidden, quiet
+from hfal.models import freeze_pooler, load_encoder, load_quietly, locate, pool_hidden, quiet
 from hfal.pool import content_keys
 from hfal.tasks.base import Task
 from hfal.tokens import TokenCache, Tokens
@@ -169,6 +169,7 @@ def _adapt(
         examples: Examples = MaskedExamples(read, tokens.tokenizer, settings.mlm_probability)
     else:
         model = load_encoder(name, trust_remote_code=trust_remote_code)
+        freeze_pooler(model)
         examples = TwiceExamples(read, tokens.tokenizer, settings.temperature)
     config = TrainingConfig(
         num_train_epochs=settings.num_train_epochs,

@@ -21,7 +21,7 @@ from transformers import (
 from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
 
 from hfal.errors import HfalError
-from hfal.models import pool_hidden
+from hfal.models import freeze_pooler, pool_hidden
 
 
 def cut_layers(encoder: PreTrainedModel, layers: int | None) -> PreTrainedModel:
@@ -90,6 +90,7 @@ class FrozenHeadModel(PreTrainedModel):
         if encoder is None:
             settings = dict(config.encoder)
             encoder = AutoModel.from_config(AutoConfig.for_model(settings.pop("model_type"), **settings))
+        freeze_pooler(encoder)
         self.encoder = encoder
         self.dropout = nn.Dropout(config.head_dropout)
         self.classifier = nn.Linear(self.width * encoder.config.hidden_size, config.num_labels)

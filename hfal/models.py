@@ -86,6 +86,13 @@ def load_classifier(model: str, task: Task, *, trust_remote_code: bool, pad_toke
     return loaded
 
 
+def freeze_pooler(encoder: PreTrainedModel) -> None:
+    """Leave out of training what a model that reads the last states has no use for (processes would wait for it)."""
+    pooler = getattr(encoder, "pooler", None)
+    if pooler is not None:
+        pooler.requires_grad_(False)
+
+
 def load_config_of(model: str, *, trust_remote_code: bool) -> Any:
     """The configuration of a model."""
     return _load(AutoConfig, model, "configuration", trust_remote_code=trust_remote_code)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+import yaml
 from transformers import AutoModel, AutoModelForMaskedLM
 
 from hfal import ActiveLearner, FewLabels, FineTune, FrozenHead, HfalError, Pool, TextClassification, TrainingConfig
@@ -14,6 +15,7 @@ from hfal.pool import labelled
 from hfal.signals import Needs
 from hfal.training import Examples
 from tests.conftest import NAMES, make_rows
+from tests.processes import run_on
 
 TASK = TextClassification(label_names=NAMES)
 LOGITS = Needs(pool=frozenset({"logits"}))
@@ -170,7 +172,7 @@ def test_a_round_goes_on_from_the_last_and_a_resumed_one_is_the_same(how, tiny_m
     whole, learner = run("whole", 9)
     assert whole[0].training["steps"] == 20 and whole[1].training["steps"] < 20
     run("cut", 2)
-    (tmp_path / "cut" / "rounds" / "001" / "round.json").unlink(missing_ok=True)
+    (tmp_path / "cut" / "rounds" / "0001" / "round.json").unlink()
     again, other = run("cut", 9)
     assert [r.scores for r in again] == [r.scores for r in whole]
     assert [r.training for r in again] == [r.training for r in whole]
@@ -283,3 +285,21 @@ def test_switches_in_a_config_and_what_goes_with_what(tiny_model, tmp_path):
         FrozenHead(tiny_model, few=FewLabels(pseudo_labels=True)).bind(words, 0)
     with pytest.raises(HfalError, match="choose one"):
         FineTune(tiny_model, few=FewLabels(adapt="mlm"), lora={"r": 2}).bind(TASK, 0)
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_same_model_as_one(tiny_model, tmp_path):
+    learner = {"type": "fine_tune", "model": tiny_model, "adapt": "contrastive", "incremental": "meta"}
+    learner["pseudo_labels"] = {"threshold": 0.34, "floor": 0.34}
+    learner["training"] = QUICK.model_dump() | {"self_paced": 0.5, "per_device_train_batch_size": 4}
+    make_rows(100).to_parquet(tmp_path / "pool.parquet")
+    make_rows(60, seed=1).to_parquet(tmp_path / "test.parquet")
+    config = {name: {"source": str(tmp_path / f"{name}.parquet")} for name in ("pool", "test")}
+    config |= {"learner": learner, "strategy": "margin", "baseline": None, "budget": 30, "batch": 15, "output_dir": "-"}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    found = []
+    for processes in (1, 2):
+        run_on(processes, tmp_path / "config.yaml", f"output_dir={tmp_path / str(processes)}")
+        done = json.loads((tmp_path / str(processes) / "rounds" / "0001" / "round.json").read_text())
+        found.append((done["metrics"], done["training"]["pseudo_labels"], round(done["training"]["loss"], 5)))
+    assert found[0] == found[1]
