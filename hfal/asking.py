@@ -31,8 +31,14 @@ def settled(strategy: Strategy, name: str, pool: Pool, per_cost: bool) -> tuple[
     """
     if not isinstance(strategy, Adaptive):
         return strategy, name
+    spec = strategy.settle(facts_of(pool, per_cost))
+    return parse(spec), f"{name}{CHOSE}{spec}"
+
+
+def facts_of(pool: Pool, per_cost: bool = False) -> Facts:
+    """What a strategy that chooses itself may know of a pool."""
     task = pool.task
-    facts = Facts(
+    return Facts(
         task=task.name,
         first=task.default_start,
         usual=task.default_strategy,
@@ -42,8 +48,6 @@ def settled(strategy: Strategy, name: str, pool: Pool, per_cost: bool) -> tuple[
         several=task.multi_label,
         per_cost=per_cost,
     )
-    spec = strategy.settle(facts)
-    return parse(spec), f"{name}{CHOSE}{spec}"
 
 
 def reasons(strategy: Strategy, chosen: str) -> list[str]:

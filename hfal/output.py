@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.markup import escape
@@ -150,6 +150,38 @@ def how_to_label(folder: Path) -> Iterator[str]:
     yield f"When the labels are in: hfal run {place}"
 
 
+LEARNED = {
+    "pseudo_labels": "{} rows that the model was sure of were learned too",
+    "labels_left_out": "{} labels were left out as likely wrong",
+    "members": "{} members",
+    "pairs": "{} pairs were compared",
+}
+"""What `hfal status` says of how the last model was trained, by what `FitReport.details` has of it."""
+
+
+def _times(rounds: Sequence[Round]) -> str:
+    """How long all rounds took, and what took longest."""
+    stages: dict[str, float] = {}
+    for one in rounds:
+        for stage, seconds in one.seconds.items():
+            stages[stage] = stages.get(stage, 0.0) + seconds
+    ranked = sorted(stages.items(), key=lambda item: -item[1])
+    each = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in ranked if seconds >= 0.05)
+    return f"{sum(stages.values()):.1f} s in all rounds" + (f": {each}" if each else "")
+
+
+def _learning(rounds: Sequence[Round]) -> Iterator[str]:
+    """What options for few labels did, and what they cost."""
+    adapted = rounds[0].training.get("adapted")
+    if adapted:
+        took = f"{rounds[0].seconds.get('adapt', 0.0):.1f} s"
+        yield f"adapted   the encoder read {adapted['rows']:,} rows before round 0: {adapted['steps']:,} steps, {took}"
+    told = [text.format(rounds[-1].training[name]) for name, text in LEARNED.items() if name in rounds[-1].training]
+    if told:
+        seconds = rounds[-1].seconds.get("train", 0.0)
+        yield f"training  {rounds[-1].training['steps']:,} steps in {seconds:.1f} s; {'; '.join(told)}"
+
+
 def status_lines(run: RunView) -> Iterator[str]:
     """What `hfal status` says."""
     yield f"[bold]{escape(str(run.folder))}[/]  {escape(run.strategy)}, seed {run.seed}"
@@ -164,7 +196,8 @@ def status_lines(run: RunView) -> Iterator[str]:
         scores = [f"{title_of(name)} {last.scores[name]:.3f}" for name in shown(last) if last.metrics]
         if scores:
             yield f"test      {', '.join(scores)}"
-        yield f"time      {sum(sum(r.seconds.values()) for r in run.rounds):.1f} s in all rounds"
+        yield f"time      {_times(run.rounds)}"
+        yield from _learning(run.rounds)
         for r in run.rounds:
             for note in r.notes:
                 yield f"note      round {r.number}: {escape(note)}"

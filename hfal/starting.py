@@ -165,7 +165,7 @@ def write_config(
     label = None if classes is not None else ask("label", label, label)
     if label is not None:
         check_columns(rows, [label])
-    model = ask("model", "demo/minilm" if source.startswith("demo/") else DEFAULT_MODEL, model)
+    model = ask("model", model_for(source, None), model)
     task, section = _asked_task(rows, text, classes) if label is None else _task_of(rows, text, label)
     tell(f"{len(task.classes)} classes: {listing(task.classes)}")
     rows = task.prepare(rows)
@@ -195,6 +195,27 @@ def write_config(
     content = TEMPLATE.format(**values, **{name: part.format(**values) for name, part in parts.items()})
     check_config(read_yaml(content), str(path))
     write_text(path, content)
+
+
+def model_for(source: str, model: str | None) -> str:
+    """The encoder for a source, where none is named."""
+    return model or ("demo/minilm" if source.startswith("demo/") else DEFAULT_MODEL)
+
+
+def look_at(source: str, text: str | None, label: str | None) -> tuple[Dataset, Task, bool]:
+    """The rows of a source, the task that their columns speak of, and whether they have labels.
+
+    Raises:
+        HfalError: the data cannot be read, or has no column that could be text.
+    """
+    rows = load_source(Source(source=source))
+    text = text or _likely_text(rows)
+    check_columns(rows, _columns(rows, text))
+    label = label or _likely_label(rows, text)
+    if label is not None:
+        check_columns(rows, [label])
+    task = _asked_task(rows, text, "no, yes")[0] if label is None else _task_of(rows, text, label)[0]
+    return drop_empty(task.prepare(rows), task), task, label is not None
 
 
 def _asked_task(rows: Dataset, text: str, classes: str | None) -> tuple[Task, str]:

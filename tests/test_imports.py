@@ -42,7 +42,7 @@ LAYERS = [
     {"running"},
     {"labeling", "bench"},
     {"hub"},
-    {"output", "predicting", "starting", "stream", "catalog", "candidates"},
+    {"output", "predicting", "starting", "analysis", "stream", "catalog", "candidates"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

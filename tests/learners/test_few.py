@@ -11,6 +11,7 @@ from transformers import AutoModel, AutoModelForMaskedLM
 from hfal import ActiveLearner, FewLabels, FineTune, FrozenHead, HfalError, Pool, TextClassification, TrainingConfig
 from hfal.consistency import SURE, ConsistentExamples
 from hfal.learners.warm import MetaExamples, replayed
+from hfal.output import _learning, _times
 from hfal.pool import labelled
 from hfal.signals import Needs
 from hfal.training import Examples
@@ -100,6 +101,9 @@ def test_pseudo_labels_never_become_labels(tiny_model, rows, tmp_path):
     pool = Pool.from_dataset(rows, TextClassification())
     rounds = ActiveLearner(pool, learner, "margin", budget=30, batch_size=15, output_dir=tmp_path).run()
     assert all(r.training["pseudo_labels"] > 0 for r in rounds) and len(pool.labeled) == 30
+    told = "\n".join([*_learning(rounds), _times(rounds)])
+    assert f"{rounds[-1].training['pseudo_labels']} rows that the model was sure of were learned too" in told
+    assert "s in all rounds: " in told
 
 
 def test_labels_that_are_wrong_are_left_out(tiny_model, train, rows):

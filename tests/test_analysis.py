@@ -1,0 +1,85 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from hfal import FrozenHead, HfalError, TextClassification, TokenClassification
+from hfal.analysis import ALIKE, Analysis, _after_labels, analyse, gradient_norms, lines_of, share_alike, spread_of
+from hfal.cli import app
+from hfal.evaluation.comparing import Comparison
+from hfal.pool import labelled
+from tests.conftest import NAMES, TAGS, make_rows, make_tagged
+
+TASK = TextClassification(label_names=NAMES)
+
+
+def test_near_duplicates_and_directions_by_brute_force(generator):
+    rows = torch.randn(60, 5, generator=generator)
+    rows[7] = 3 * rows[3] + 1e-3
+    unit = torch.nn.functional.normalize(rows, dim=1)
+    near = [any(float(unit[i] @ unit[j]) >= ALIKE for j in range(60) if j != i) for i in range(60)]
+    assert share_alike(rows, together=7) == pytest.approx(np.mean(near))
+    assert near[3]
+    assert near[7]
+    assert spread_of(torch.eye(8).repeat(50, 1)) == pytest.approx(7, abs=0.1)  # of 8 centred ones
+    assert spread_of(torch.randn(500, 1, generator=generator) * torch.ones(1, 6)) == pytest.approx(1)
+
+
+def test_gradients_of_the_loss_in_the_logits(generator):
+    rows = labelled(make_rows(10), TASK)
+    logits = torch.randn(10, 3, generator=generator, requires_grad=True)
+    torch.nn.functional.cross_entropy(logits, torch.as_tensor(rows["labels"]), reduction="sum").backward()
+    np.testing.assert_allclose(gradient_norms(logits.detach(), TASK, rows), logits.grad.norm(dim=1), rtol=1e-5)
+
+
+def test_a_whole_analysis_says_what_the_data_is(tiny_model):
+    rows = make_rows(150)
+    skewed = rows.select([at for at in range(150) if rows[at]["label"] != 2 or at % 3 == 0])
+    found = analyse(skewed, TASK, FrozenHead(tiny_model), has_labels=True)
+    counts = np.bincount(skewed["label"], minlength=3)
+    assert found.classes == dict(sorted(zip(NAMES, counts.tolist(), strict=True), key=lambda item: -item[1]))
+    assert found.distinct == len(skewed)
+    assert set(found.chance) == {50}
+    assert found.kept.keys() == found.drawn.keys()
+    assert found.free == 1 - min([s for s, score in found.kept.items() if score >= found.whole - 0.01], default=1)
+    assert found.chosen.pairs == 5
+    assert found.strategy == "typiclust, then margin>kmeans(prefilter=10)"
+    again = analyse(skewed, TASK, FrozenHead(tiny_model), has_labels=True)
+    assert again.record() == found.record()
+    assert "macro_f1" in "\n".join(lines_of(found))
+
+
+def test_what_it_comes_to_follows_from_the_interval():
+    base = Analysis(1, 1, 0.0, 1.0, "s", "r", "", {"a": 1}, "f1", {50: (0.5, 0.1), 100: (0.6, 0.1)}, 0.7)
+
+    def verdict(low, high, whole=0.7):
+        gap = Comparison((low + high) / 2, low, high, 0.1, 5, None)
+        return _after_labels(replace(base, chosen=gap, whole=whole))
+
+    assert verdict(0.01, 0.05).startswith("Labels are worth choosing")
+    assert verdict(-0.05, -0.01).startswith("Choose by chance")
+    assert "not told apart" in verdict(-0.01, 0.02)
+    assert "100 drawn by chance teach as much" in verdict(-0.01, 0.02, whole=0.605)
+
+
+def test_the_command_with_and_without_labels(tiny_model, tmp_path):
+    make_rows(60).remove_columns("label").to_csv(tmp_path / "texts.csv", index=False)
+    out = tmp_path / "found.json"
+    run = CliRunner().invoke(app, ["analyze", str(tmp_path / "texts.csv"), "--model", tiny_model, "-o", str(out)])
+    assert run.exit_code == 0, run.output
+    assert "60 distinct" in run.output
+    assert "typiclust" in run.output
+    assert json.loads(out.read_text())["chance"] == {}
+    again = CliRunner().invoke(app, ["analyze", str(tmp_path / "texts.csv"), "--model", tiny_model, "-o", str(out)])
+    assert again.exit_code != 0, "an existing file is kept"
+
+
+def test_what_it_cannot_look_at_is_told(tiny_model):
+    with pytest.raises(HfalError, match="too few"):
+        analyse(make_rows(20), TASK, FrozenHead(tiny_model), has_labels=True)
+    words = TokenClassification(label_names=TAGS, illegal="repair")
+    with pytest.raises(HfalError, match="not at token_classification"):
+        analyse(make_tagged(60), words, FrozenHead(tiny_model), has_labels=True)
