@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+MERGE = "tag:yaml.org,2002:merge"
 BOOLEAN = "tag:yaml.org,2002:bool"
 
 
@@ -24,6 +25,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == MERGE:  # `<<: *name`, whose keys may be given again
+                continue
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)

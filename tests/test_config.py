@@ -129,3 +129,10 @@ def test_any_value_is_accepted_or_refused_in_one_line(key, value):
         check_config(config)
     except HfalError as error:
         assert "\n" not in str(error).replace(repr(value), "")
+
+
+def test_a_part_of_the_yaml_can_be_named_and_changed():
+    text = "a: &base {x: 1, y: no}\nb: {<<: *base, x: 2}\n"
+    assert read_yaml(text) == {"a": {"x": 1, "y": "no"}, "b": {"x": 2, "y": "no"}}
+    with pytest.raises(yaml.YAMLError, match="given twice"):
+        read_yaml("a: &base {x: 1}\nb: {<<: *base, x: 2, x: 3}\n")

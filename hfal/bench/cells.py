@@ -173,8 +173,12 @@ def _together(cells: Sequence[Cell], jobs: int, cache: Path, imports: Sequence[s
 def _named(cell: Cell, result: Callable[[], None]) -> None:
     try:
         result()
-    except HfalError as error:
-        raise HfalError(f"{cell.data}, {cell.learner}, {cell.strategy}, seed {cell.seed}: {error}") from None
+    except Exception as error:
+        where = f"{cell.data}, {cell.learner}, {cell.strategy}, seed {cell.seed}"
+        if isinstance(error, HfalError):
+            raise HfalError(f"{where}: {error}") from None
+        error.add_note(f"in the run of {where}")
+        raise
 
 
 def _begin(threads: int, imports: Sequence[str], parent: int) -> None:

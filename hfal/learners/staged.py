@@ -16,6 +16,7 @@ from hfal.compute import generator_for
 from hfal.errors import HfalError
 from hfal.few import CleanLabels, FewLabels, PseudoLabels
 from hfal.functional import falling_threshold, surest
+from hfal.pool import with_labels
 from hfal.tasks.base import Task
 from hfal.training_config import FitReport
 
@@ -47,8 +48,8 @@ def fit_in_stages(
     report = once(train, None)
     if few.pseudo_labels is not None and unlabeled is not None and len(unlabeled):
         more = pseudo_labelled(few.pseudo_labels, task, seed, train, unlabeled, judge)
-        details["pseudo_labels"] = len(more)
-        if len(more):
+        details["pseudo_labels"] = 0 if more is None else len(more)
+        if more is not None:
             weights = np.ones(len(train) + len(more), dtype=np.float32)
             weights[len(train) :] = few.pseudo_labels.weight
             inputs = [*task.inputs, "labels"]
@@ -59,8 +60,8 @@ def fit_in_stages(
 
 def pseudo_labelled(
     settings: PseudoLabels, task: Task, seed: int, train: Dataset, unlabeled: Dataset, judge: Judge
-) -> Dataset:
-    """The rows that the model is sure of, with its classes as `labels`."""
+) -> Dataset | None:
+    """The rows that the model is sure of, with its classes as `labels`; None where there are none."""
     if len(unlabeled) > settings.most_rows:
         generator = generator_for("pseudo", seed, len(train))
         drawn = torch.randperm(len(unlabeled), generator=generator)[: settings.most_rows]
@@ -68,8 +69,7 @@ def pseudo_labelled(
     threshold = falling_threshold(settings.threshold, settings.fall, settings.floor, len(train))
     known = torch.bincount(torch.as_tensor(train["labels"]), minlength=len(task.names))
     rows, classes = surest(judge(unlabeled).softmax(1), threshold, (known * settings.ratio).ceil().long())
-    found: Dataset = unlabeled.select(rows.numpy()).add_column("labels", classes.tolist())
-    return found
+    return with_labels(unlabeled.select(rows.numpy()), classes.tolist()) if len(rows) else None
 
 
 def doubtful(

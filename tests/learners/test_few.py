@@ -106,6 +106,13 @@ def test_pseudo_labels_never_become_labels(tiny_model, rows, tmp_path):
     assert "s in all rounds: " in told
 
 
+def test_where_the_model_is_sure_of_nothing_it_learns_the_labels_alone(tiny_model, rows):
+    learner = FrozenHead(tiny_model, few=FewLabels(pseudo_labels={"threshold": 1.0, "floor": 1.0}))
+    pool = Pool.from_dataset(rows, TextClassification())
+    (done,) = ActiveLearner(pool, learner, "margin", budget=15, batch_size=15).run()
+    assert done.training["pseudo_labels"] == 0
+
+
 def test_labels_that_are_wrong_are_left_out(tiny_model, train, rows):
     """Wrong labels in a place that a head can tell: most are found, few right ones with them."""
     learner = bound(FrozenHead(tiny_model, few=FewLabels(clean_labels=True)))
