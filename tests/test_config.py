@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from hfal import HfalError
 from hfal.config import check_config, load_config
+from hfal.config_yaml import read_yaml
 
 GOOD = """
 output_dir: runs/x

@@ -53,8 +53,7 @@ def fit_in_stages(
             weights = np.ones(len(train) + len(more), dtype=np.float32)
             weights[len(train) :] = few.pseudo_labels.weight
             inputs = [*task.inputs, "labels"]
-            own = train.select_columns(inputs)
-            report = once(concatenate_datasets([own, more.select_columns(inputs).cast(own.features)]), weights)
+            report = once(concatenate_datasets([part.select_columns(inputs) for part in (train, more)]), weights)
     return replace(report, details=report.details | details) if details else report
 
 
