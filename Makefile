@@ -7,7 +7,7 @@ PIP     = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: help demo test test-fast lint types format bench peers peers-installed evidence pictures clean
+.PHONY: help demo test test-fast lint types format docs bench peers peers-installed evidence pictures clean
 
 help:            ## show what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -44,6 +44,9 @@ types: $(VENV)/test.stamp  ## mypy, strict on hfal/
 
 format: $(VENV)/test.stamp  ## put the code into the agreed form
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+docs: $(VENV)/docs.stamp  ## the site, into site/; a warning is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(VENV)/torch.stamp  ## speed against peers, as ratios (an environment of its own: .venv-bench)
 	@$(MAKE) --no-print-directory VENV=.venv-bench peers-installed

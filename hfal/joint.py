@@ -104,6 +104,8 @@ class Joint:
     def _wanted(self, number: int) -> Positions:
         """The sentences that are wanted most by both ranks together, written down as the first loop's round."""
         first, second = self.sentences, self.parts
+        if not (len(first.pool.unlabeled) and len(second.pool.unlabeled)):
+            return np.empty(0, dtype=np.int64)
         rows, scores = first.scores(number)
         others, their_scores = second.scores(number)
         best: dict[str, float] = {}

@@ -133,3 +133,8 @@ def test_what_does_not_fit_together_is_told(tiny_model, tmp_path):
     smaller, _ = loops(tiny_model, tmp_path / "c", size=30)
     with pytest.raises(HfalError, match="row 30 of the second loop names sentence 's30'"):
         Joint(smaller, second)
+
+
+def test_it_ends_where_all_sentences_are_labelled(tiny_model, tmp_path):
+    rounds = Joint(*loops(tiny_model, tmp_path, size=12, budget=50)).run()
+    assert [pair[0].labeled for pair in rounds] == [5, 10, 12]
