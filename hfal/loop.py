@@ -117,6 +117,7 @@ class ActiveLearner:
         self.validation = None if validation is None else self._held_out(validation, "validation")
         self._given = pool.labeled  # what the data had from the start
         self._asked: set[str] = set()
+        self._aside: list[int] = []  # asked, but without a label
         first = None if len(self._given) else self.start_size
         self.purse = Purse(pool, self.budget, self.batch, first, cost)
         people = isinstance(self.oracle, People)
@@ -226,6 +227,11 @@ class ActiveLearner:
         """What was spent so far, in the budget's unit."""
         return self.ledger.rounds[-1].spent if self.ledger.rounds else 0
 
+    @property
+    def purity(self) -> float:
+        """Share of the rows asked so far that got a label."""
+        return 1 - len(self._aside) / max(1, len(self._asked))
+
     def _wanted(self) -> bool:
         """Whether another round can be paid for. With labels from the start, round 0 asks none."""
         if not self.ledger.rounds:
@@ -250,6 +256,8 @@ class ActiveLearner:
                     return None
                 self.ledger.write_labels(number, labels)
         bought = self.pool.positions(self._take_labels(number))
+        if silent := int(np.isin(bought, self._aside).sum()):
+            notes.append(f"{count(silent, 'row')} of {len(bought)} got no label and will not be asked again")
         notes += reasons(self.strategy if number else self.start, chosen_by(chosen))
         if number == 0:
             notes += self._missing_classes()
@@ -297,8 +305,13 @@ class ActiveLearner:
             found: pa.Table | None = from_main(self.oracle.collect(self.pool, self.ledger, number, chosen))
             return found
         ids = chosen["id"].to_pylist()
-        labels = [self.pool.task.decode(label) for label in self.oracle.label(self.pool, self.pool.positions(ids))]
-        rows = [{"id": i, "label": label, "source": self.oracle.source} for i, label in zip(ids, labels, strict=True)]
+        found = self.oracle.label(self.pool, self.pool.positions(ids))
+        labels = [None if label is None else self.pool.task.decode(label) for label in found]
+        source = self.oracle.source
+        rows = [
+            {"id": i, "label": label, "source": source, "skipped": label is None}
+            for i, label in zip(ids, labels, strict=True)
+        ]
         return label_table(rows, self.pool.task)
 
     def _choose_ahead(self, number: int, waiting: pa.Table, clock: Clock) -> None:
@@ -384,7 +397,8 @@ class ActiveLearner:
             return None if unit == "rows" else torch.from_numpy(self.purse.costs(positions, unit))
 
         generator = generator_for("select", self.seed, number)
-        return self._seeing.context(pool, pool.canonical(pool.unlabeled), needs, number, price, generator)
+        rows = pool.canonical(pool.unlabeled)
+        return self._seeing.context(pool, rows, needs, number, price, generator, np.array(self._aside, dtype=np.int64))
 
     def _take_labels(self, number: int) -> list[str]:
         """Put a round's labels into the pool; the ids that were asked for the first time."""
@@ -397,6 +411,8 @@ class ActiveLearner:
         known = [label for label in labels if label is not None]
         self.pool.label(dict(zip(positions[said].tolist(), known, strict=True)))
         self.pool.set_aside(positions[~said])
+        told = set(positions[said].tolist())
+        self._aside = [row for row in self._aside if row not in told] + positions[~said].tolist()
         fresh = [name for name in ids if name not in self._asked]
         self._asked.update(ids)
         return fresh

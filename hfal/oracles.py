@@ -28,23 +28,25 @@ class Simulated:
 
     Args:
         column: the column that holds them.
+        open_set: a row without a label belongs to no class: it is set aside, as people would flag it.
     """
 
     source = "simulated"
 
-    def __init__(self, column: str = "label") -> None:
+    def __init__(self, column: str = "label", *, open_set: bool = False) -> None:
         self.column = column
+        self.open_set = open_set
 
     def check(self, pool: Pool) -> None:
         """Every row that may be asked has a label that the task knows."""
         check_columns(pool.dataset, [self.column])
         for at, label in enumerate(encoded(pool.dataset, pool.task, self.column, self._what, missing=True)):
-            if label is None:
+            if label is None and not self.open_set:
                 raise HfalError(f"row {at} of column {self.column!r} has no label to simulate with")
 
     def label(self, pool: Pool, positions: Positions) -> list[Any]:
         """What the column says."""
-        return list(encoded(pool.dataset.select(positions), pool.task, self.column, self._what))
+        return list(encoded(pool.dataset.select(positions), pool.task, self.column, self._what, missing=self.open_set))
 
     @property
     def _what(self) -> str:

@@ -39,7 +39,14 @@ class Seeing:
     per_cost: bool
 
     def context(
-        self, pool: Pool, positions: Positions, needs: Needs, number: int, price: Price, generator: torch.Generator
+        self,
+        pool: Pool,
+        positions: Positions,
+        needs: Needs,
+        number: int,
+        price: Price,
+        generator: torch.Generator,
+        aside: Positions | None = None,
     ) -> Context:
         """What may be seen of these rows, of what is labelled, and of the source.
 
@@ -50,6 +57,7 @@ class Seeing:
             number: of the round.
             price: what rows cost.
             generator: the strategy's.
+            aside: the rows that were asked and got no label.
         """
         costs = price(positions)
         answered, labels = self._answered(pool)
@@ -57,6 +65,9 @@ class Seeing:
             pool=self._unlabelled(pool, positions, needs),
             labeled=self._signals(pool, answered, needs.for_labeled()),
             source=self._source(pool, needs),
+            aside=self._signals(pool, pool.canonical(aside), needs.for_aside())
+            if needs.aside and aside is not None
+            else None,
             labels=labels,
             num_classes=len(pool.task.names),
             round=number,
@@ -65,7 +76,7 @@ class Seeing:
             weights=(1 / costs).float() if self.per_cost and costs is not None else None,
             learner=self.learner,
             look=lambda indices, wanted: self.context(
-                pool, positions[indices.numpy()], wanted, number, price, generator
+                pool, positions[indices.numpy()], wanted, number, price, generator, aside
             ),
             once=self.kept.once,
             each=self.kept.each,

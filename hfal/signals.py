@@ -173,6 +173,7 @@ class Needs:
         pool: fields wanted for the unlabelled rows.
         labeled: fields wanted for the labelled rows.
         source: fields wanted for the rows of another set that was learned before (transfer).
+        aside: fields wanted for the rows that were asked and got no label.
         batch: fields that the reducers read; they are dropped after each batch.
         reduce: name -> function from the `Signals` of a batch to [B] scores. Memory is [N] whatever it reads.
         mc_samples: K samples of the model for `mc_logits`.
@@ -187,6 +188,7 @@ class Needs:
     pool: frozenset[str] = frozenset()
     labeled: frozenset[str] = frozenset()
     source: frozenset[str] = frozenset()
+    aside: frozenset[str] = frozenset()
     batch: frozenset[str] = frozenset()
     reduce: Mapping[str, Reducer] = field(default_factory=dict)
     mc_samples: int = 0
@@ -195,7 +197,7 @@ class Needs:
     units: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        for name in ("pool", "labeled", "source", "batch"):
+        for name in ("pool", "labeled", "source", "aside", "batch"):
             asked = frozenset(getattr(self, name))
             unknown = asked - set(FIELDS)
             if unknown:
@@ -216,7 +218,7 @@ class Needs:
     @property
     def every_field(self) -> frozenset[str]:
         """All fields that are read."""
-        return self.pool | self.labeled | self.source | self.batch
+        return self.pool | self.labeled | self.source | self.aside | self.batch
 
     @property
     def looks(self) -> frozenset[str]:
@@ -234,7 +236,15 @@ class Needs:
 
     def for_labeled(self) -> Needs:
         """The same, asked of the labelled rows."""
-        return replace(self, pool=self.labeled, labeled=frozenset(), source=frozenset(), batch=frozenset(), reduce={})
+        return self._of(self.labeled)
+
+    def for_aside(self) -> Needs:
+        """The same, asked of the rows that got no label."""
+        return self._of(self.aside)
+
+    def _of(self, fields: frozenset[str]) -> Needs:
+        none: frozenset[str] = frozenset()
+        return replace(self, pool=fields, labeled=none, source=none, aside=none, batch=none, reduce={})
 
     def __or__(self, other: Needs) -> Needs:
         """One pass that serves both."""
@@ -242,6 +252,7 @@ class Needs:
             pool=self.pool | other.pool,
             labeled=self.labeled | other.labeled,
             source=self.source | other.source,
+            aside=self.aside | other.aside,
             batch=self.batch | other.batch,
             reduce={**self.reduce, **other.reduce},
             mc_samples=max(self.mc_samples, other.mc_samples),

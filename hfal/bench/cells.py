@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from hfal.bench.config import BenchConfig, Hard
-from hfal.bench.hard import harder
+from hfal.bench.hard import closed, harder
 from hfal.bench.plain import plain_scores
 from hfal.bringing import bring_in
 from hfal.config import RunConfig, check_config
@@ -208,13 +208,14 @@ def run_cell(cell: Cell, cache: Path) -> None:
     pool, test = _data(_key(config, hard))
     learner = config.learner.build()
     part = Part(config.chooser, cell.seed, cell.folder, first=False, by_chance=False)
-    oracle = Simulated(pool.task.label)
+    oracle = Simulated(pool.task.label, open_set=bool(hard and hard.open))
     active = active_of(config, part, pool.copy(), learner, oracle, test, None, None, cache)
     rounds = active.run()
     plain = plain_scores(active.pool, test) if cell.is_baseline else {}
     found = {
         "rounds": [{"labels": r.labeled, "spent": r.spent, "words": r.words, "scores": r.scores} for r in rounds],
         "plain": plain,
+        **({"purity": active.purity} if hard and hard.open else {}),
         "seconds": round(time.perf_counter() - started, 3),
     }
     write_json(cell.folder / RESULT, found)
@@ -235,6 +236,9 @@ def _data(key: str) -> Data:
     pool, test, _ = build_data(config, config.task.build())
     assert test is not None
     if hard is not None:
-        rows = harder(pool.dataset, pool.task, Hard.model_validate(hard), config.seed)
-        pool = Pool.from_dataset(rows, pool.task, config.pool.id_column)
+        how, task = Hard.model_validate(hard), pool.task
+        rows = harder(pool.dataset, task, how, config.seed)
+        if how.open:
+            task, test = closed(task, test, how.open)
+        pool = Pool.from_dataset(rows, task, config.pool.id_column)
     return pool, test

@@ -36,12 +36,15 @@ class Hard(Section):
             geometric row (classes in the order of their names).
         noise: share of the labels that are replaced by another class.
         duplicates: share of the pool that are copies of other rows with a word dropped or repeated.
+        open: classes of the data that count as none: such a row of the pool gets no label when it is asked, which costs
+            as much as any other; the test rows have none of them.
         shift: how much rarer the longest texts are in the pool than the shortest, from 0 (alike) to 1 (none).
     """
 
     imbalance: float | None = Field(None, ge=1)
     noise: float = Field(0.0, ge=0, lt=1)
     duplicates: float = Field(0.0, ge=0, lt=1)
+    open: list[str] = Field(default_factory=list)
     shift: float = Field(0.0, ge=0, le=1)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 from datasets import Dataset, concatenate_datasets
 from numpy.typing import NDArray
 
 from hfal.bench.config import Hard
 from hfal.compute import generator_for
-from hfal.errors import HfalError
+from hfal.errors import HfalError, listing
 from hfal.pool import encoded
 from hfal.tasks import Task
 from hfal.tasks.labels import with_column
@@ -41,9 +44,26 @@ def harder(rows: Dataset, task: Task, hard: Hard, seed: int) -> Dataset:
     rows, labels = rows.select(keep), labels[keep]
     if hard.noise:
         labels = _mistaken(labels, len(task.classes), hard.noise, rng)
-    names = [task.decode(int(label)) for label in labels]
+    names = [None if task.classes[label] in hard.open else task.decode(int(label)) for label in labels]
     rows = with_column(rows.remove_columns([task.label]), task.label, names)
     return _repeated(rows, task, hard.duplicates, rng) if hard.duplicates else rows
+
+
+def closed(task: Task, test: Dataset, none: Sequence[str]) -> tuple[Task, Dataset]:
+    """The task without classes that count as none, and its test rows, with `labels`, without their rows.
+
+    Raises:
+        HfalError: no such class, or fewer than two are left.
+    """
+    unknown = [name for name in none if name not in task.classes]
+    if unknown:
+        raise HfalError(f"hard.open: there is no class {unknown[0]!r}; there are: {listing(task.classes)}")
+    left = [name for name in task.classes if name not in none]
+    fewer: Task = replace(task, label_names=tuple(left))  # type: ignore[type-var]
+    labels = [task.classes[label] for label in test["labels"]]
+    known = [row for row, name in enumerate(labels) if name in left]
+    rows = test.select(known).remove_columns(["labels"])
+    return fewer, with_column(rows, "labels", [left.index(labels[row]) for row in known])
 
 
 def _skewed(labels: NDArray[np.int64], classes: int, ratio: float, rng: np.random.Generator) -> NDArray[np.int64]:

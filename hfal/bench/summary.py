@@ -27,6 +27,7 @@ class Line:
         reaches: what the mean curve needs for the score that the baseline ends with; None where it does not get there.
         deficiency: see `hfal.evaluation.comparing.deficiency`.
         against: the baseline; None for itself.
+        purity: share of the rows asked that have a class, where some of the pool have none.
     """
 
     way: str
@@ -36,6 +37,7 @@ class Line:
     reaches: float | None
     deficiency: float
     against: Comparison | None
+    purity: float | None = None
 
     @property
     def area(self) -> float:
@@ -114,6 +116,7 @@ def _table(config: BenchConfig, name: str, metric: str, cells: Sequence[Cell], b
     unit = next(iter(config.sets[name].budget or config.budget))
     curves: dict[str, list[Curve]] = {}
     plain: list[float] = []
+    purity: dict[str, list[float]] = {}
     for cell in cells:
         result = cell.result if cell.data == name else None
         if result is None:
@@ -121,9 +124,12 @@ def _table(config: BenchConfig, name: str, metric: str, cells: Sequence[Cell], b
         rounds = result["rounds"]
         if metric not in rounds[-1]["scores"]:
             raise HfalError(f"sets.{name}.metric: there is no {metric!r}; there are: {listing(rounds[-1]['scores'])}")
-        costs = [float(r["labels"] if unit == "rows" else r["spent"]) for r in rounds]
+        by_labels = unit == "rows" and "purity" not in result  # rows of no class cost as much as others
+        costs = [float(r["labels"] if by_labels else r["spent"]) for r in rounds]
         curve = Curve(tuple(costs), tuple(r["scores"][metric] for r in rounds))
         curves.setdefault(way_of(cell, config), []).append(curve)
+        if "purity" in result:
+            purity.setdefault(way_of(cell, config), []).append(result["purity"])
         if metric in result["plain"] and way_of(cell, config) == baseline:
             plain.append(result["plain"][metric])
     theirs, _ = mean_curve(curves[baseline])
@@ -143,6 +149,7 @@ def _table(config: BenchConfig, name: str, metric: str, cells: Sequence[Cell], b
                 reaches=cost_to_reach(mean, theirs.scores[-1]),
                 deficiency=deficiency(mean, theirs),
                 against=against.get(way),
+                purity=float(np.mean(purity[way])) if way in purity else None,
             )
         )
     return Table(name, metric, (points[0], points[1], points[2]), tuple(lines), _warning(theirs, plain, baseline))

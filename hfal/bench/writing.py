@@ -129,7 +129,11 @@ def tables_of(config: BenchConfig, summary: Summary) -> list[tuple[str, list[str
     for table in summary.tables:
         head = [title_of(table.metric), *(f"{n:,} {unit}" for n in table.points), "mean", "to baseline", "p (Holm)"]
         head += ["verdict", f"{unit} to baseline's end", "deficiency", "seeds needed"]
-        found.append((table.data, head, [_row(line) for line in table.lines]))
+        rows = [_row(line) for line in table.lines]
+        if any(line.purity is not None for line in table.lines):  # some rows of the pool have no class
+            head.append("purity")
+            rows = [[*row, f"{line.purity or 0:.0%}"] for row, line in zip(rows, table.lines, strict=True)]
+        found.append((table.data, head, rows))
     if len(summary.tables[0].lines) > 2:
         found.append(_wins(summary))
     return found

@@ -13,7 +13,7 @@ from rich.table import Table
 from hfal.cli.app import app, out
 from hfal.quiet import silence_libraries
 
-BRIEF = ("mean", "to baseline", "p (Holm)", "verdict", "mean rank")
+BRIEF = ("mean", "to baseline", "p (Holm)", "verdict", "mean rank", "purity")
 """Columns that a screen has room for."""
 
 

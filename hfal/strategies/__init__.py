@@ -58,6 +58,7 @@ from hfal.strategies.gradients import LCMD, Badge, Bait, ExpectedGradientLength
 from hfal.strategies.latent import LatentEntropy, LatentVariance
 from hfal.strategies.layers import ALPS, DeepFool, EGLWord, LearningLoss, MultiView
 from hfal.strategies.narrowing import SEALS, AnchorAL
+from hfal.strategies.open_set import PassingBy
 from hfal.strategies.pairs import SimilarPairs, SourceLike
 from hfal.strategies.sequences import (
     MNLP,
@@ -129,6 +130,7 @@ __all__ = [
     "MeanTokenEntropy",
     "MultiView",
     "NormalizedSequenceProbability",
+    "PassingBy",
     "PowerBald",
     "ProbCover",
     "Random",

@@ -48,6 +48,7 @@ class Context:
         labeled: signals of the labelled rows (what `Needs.labeled` asked for).
         labels: their labels in the same order.
         source: signals of another set's rows (what `Needs.source` asked for); None where there is none.
+        aside: signals of the rows that were asked and got no label (what `Needs.aside` asked for).
         num_classes: C.
         costs: [N] what each unlabelled row costs in the unit of the batch, or None where each costs 1.
         weights: [N] how much a row's score counts, `1 / costs` where the best per cost are wanted; else None.
@@ -70,6 +71,7 @@ class Context:
     round: int
     generator: torch.Generator
     source: Signals | None = None
+    aside: Signals | None = None
     costs: Tensor | None = None
     weights: Tensor | None = None
     learner: Learner | None = None

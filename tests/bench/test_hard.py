@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from hfal import HfalError, Pool, TextClassification, TokenClassification
-from hfal.bench.config import Hard
+from hfal.bench import run_bench
+from hfal.bench.config import Hard, check_bench
 from hfal.bench.hard import harder
 from tests.conftest import NAMES, make_rows, make_tagged
 
@@ -65,3 +66,34 @@ def test_words_have_no_harder_pool():
     rows = make_tagged(20)
     with pytest.raises(HfalError, match="which token_classification does not have"):
         harder(rows, TokenClassification().resolve(rows), Hard(noise=0.1), 0)
+
+
+def test_classes_that_count_as_none_have_no_label_and_no_test_rows(tmp_path, tiny_model):
+    for name, size, seed in (("pool", 90, 0), ("test", 45, 1)):
+        make_rows(size, seed).to_parquet(tmp_path / f"{name}.parquet")
+    values = {
+        "output_dir": str(tmp_path / "bench"),
+        "sets": {
+            "open": {
+                "pool": {"source": str(tmp_path / "pool.parquet")},
+                "test": {"source": str(tmp_path / "test.parquet")},
+                "hard": {"open": ["good"]},
+            }
+        },
+        "learners": {"frozen": {"model": tiny_model}},
+        "strategies": ["random", "passing_by(then=random)"],
+        "budget": 30,
+        "batch": 10,
+        "seeds": 2,
+        "jobs": 1,
+    }
+    summary = run_bench(check_bench(values))
+    (table,) = summary.tables
+    assert all(line.curves[0].cost == (10, 20, 30) for line in table.lines), "rows of no class cost as others do"
+    assert all(0.3 < line.purity < 1 for line in table.lines)
+    shown = (tmp_path / "bench" / "tables.md").read_text()
+    assert "| purity |" in shown
+    assert f"{table.lines[0].purity:.0%}" in shown
+    values["sets"]["open"]["hard"] = {"open": ["Good"]}
+    with pytest.raises(HfalError, match="there is no class 'Good'"):
+        run_bench(check_bench(values))

@@ -18,12 +18,13 @@ from hfal.strategies import Context, Scored, all_needs, entries, parse, register
 from hfal.strategies.base import _REGISTRY, Strategy
 from hfal.tasks import TextClassification, TokenClassification
 
-WRAPPERS = ("exploration", "seals", "anchoral", "auto")
+WRAPPERS = ("exploration", "seals", "anchoral", "passing_by", "auto")
 MADE = [e.name for e in entries() if e.name not in WRAPPERS]
 OF_WORDS = [name for name in MADE if "word" in parse(name).needs.units]
 OF_ROWS = [name for name in MADE if name not in OF_WORDS] + [
     "exploration(first=coreset, then=margin, rounds=4, schedule=decay)",
     "seals(then=badge, neighbours=3)",
+    "passing_by(then=badge)",
     "anchoral(then=margin, anchors=2, neighbours=4, subpool=9)",
     "margin>deepfool(prefilter=2)",
     "lcmd(space=embeddings)",
