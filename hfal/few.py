@@ -87,16 +87,25 @@ class FewLabels(Option):
         adapt: "mlm" or "contrastive", or their settings.
         pseudo_labels: yes, or their settings.
         clean_labels: yes, or its settings.
+        grow: choose anew in each round, by cross-validation on what is labelled, how much may be learned: of a frozen
+            head how strong its penalty is, of a fine-tuned model how many of its layers are trained. It begins small
+            and grows while the next larger is better (after Active-iNAS; Geifman and El-Yaniv 2019).
     """
 
     adapt: Adapt | None = None
     pseudo_labels: PseudoLabels | None = None
     clean_labels: CleanLabels | None = None
+    grow: bool = False
 
     @field_validator("adapt", mode="before")
     @classmethod
     def _kind(cls, value: Any) -> Any:
         return {"by": value} if isinstance(value, str) and value.lower() not in OFF else _switched(value)
+
+    @field_validator("grow", mode="before")
+    @classmethod
+    def _yes(cls, value: Any) -> Any:
+        return value in ON if isinstance(value, str) and value in (*ON, *OFF) else value
 
     @field_validator("pseudo_labels", "clean_labels", mode="before")
     @classmethod
@@ -105,12 +114,12 @@ class FewLabels(Option):
 
     def record(self) -> dict[str, Any]:
         """What is on, as configuration."""
-        return self.model_dump(exclude_none=True)
+        return self.model_dump(exclude_none=True, exclude_defaults=True)
 
     def check(self, task: Task) -> None:
         """Say which option does not go with a task."""
-        for name in ("pseudo_labels", "clean_labels"):
-            if getattr(self, name) is not None and (task.per_word or task.multi_label or not task.classes):
+        for name in ("pseudo_labels", "clean_labels", "grow"):
+            if getattr(self, name) and (task.per_word or task.multi_label or not task.classes):
                 raise HfalError(f"learner.{name} is for rows with one label of several classes, not for {task.name}")
         if self.adapt is not None and task.embedded == "picture":
             raise HfalError("learner.adapt reads texts: it does not go with pictures")

@@ -24,6 +24,30 @@ from hfal.errors import HfalError
 from hfal.models import freeze_pooler, pool_hidden
 
 
+def layers_of(encoder: PreTrainedModel) -> tuple[nn.Module, str, nn.ModuleList] | None:
+    """The one stack of layers of an encoder, and where it hangs: parent, name, stack; None where there is no such."""
+    total = getattr(encoder.config, "num_hidden_layers", 0)
+    stacks = [
+        (parent, name, child)
+        for parent in encoder.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, nn.ModuleList) and len(child) == total
+    ]
+    return stacks[0] if len(stacks) == 1 else None
+
+
+def train_upper(encoder: PreTrainedModel, layers: int) -> None:
+    """Leave all but the upper layers of an encoder as they are; of all its layers, nothing is left out."""
+    found = layers_of(encoder)
+    if found is None:
+        raise HfalError(f"learner.grow: {type(encoder).__name__} has no single stack of layers")
+    stack = found[2]
+    if layers < len(stack):
+        encoder.requires_grad_(False)
+        for layer in list(stack)[len(stack) - layers :]:
+            layer.requires_grad_(True)
+
+
 def cut_layers(encoder: PreTrainedModel, layers: int | None) -> PreTrainedModel:
     """The encoder with its lowest layers only, so that those above cost nothing.
 
@@ -35,21 +59,16 @@ def cut_layers(encoder: PreTrainedModel, layers: int | None) -> PreTrainedModel:
     Raises:
         HfalError: so many layers there are not, or they cannot be told apart.
     """
-    total = getattr(encoder.config, "num_hidden_layers", 0)
-    stacks = [
-        (parent, name, child)
-        for parent in encoder.modules()
-        for name, child in parent.named_children()
-        if isinstance(child, nn.ModuleList) and len(child) == total
-    ]
-    if len(stacks) != 1:
+    found = layers_of(encoder)
+    if found is None:
         if layers is None:
             return encoder
         raise HfalError(f"learner.layers: {type(encoder).__name__} has no single stack of layers to cut")
+    parent, name, stack = found
+    total = len(stack)
     wanted = max(1, round(total * 2 / 3)) if layers is None else layers
     if not 1 <= wanted <= total:
         raise HfalError(f"learner.layers must be between 1 and the {total} of the model, got {layers}")
-    parent, name, stack = stacks[0]
     setattr(parent, name, stack[:wanted])
     encoder.config.num_hidden_layers = wanted
     return encoder

@@ -43,7 +43,7 @@ class Ensemble:
         members: how many.
         by: how they differ. "init": new layers and the order of rows; "bootstrap": each learns rows drawn with
             replacement; "anchor": each is held to weights drawn from the prior (Pearce et al. 2020), a fine-tuned one
-            to those that it began with. "anchor" for a frozen head, which has no initial weights, else "init".
+            to those that it began with. "bootstrap" for a frozen head, which has no initial weights, else "init".
         calibrate: where there are validation rows, scale the logits by the temperature that fits them best (Guo et al.
             2017).
 
@@ -60,7 +60,7 @@ class Ensemble:
         calibrate: bool = True,
     ) -> None:
         frozen = isinstance(of, FrozenHead)
-        by = by or ("anchor" if frozen else "init")
+        by = by or ("bootstrap" if frozen else "init")
         if members < 2:
             raise HfalError(f"learner.members must be at least 2, got {members}")
         if by not in ("init", "bootstrap", "anchor"):

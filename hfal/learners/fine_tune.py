@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,12 @@ from hfal.consistency import ConsistentExamples
 from hfal.errors import HfalError
 from hfal.few import FewLabels
 from hfal.files import read_json, write_file, write_json
+from hfal.frozen import layers_of, train_upper
 from hfal.inference import as_signals, reducer, run_pass, token_budget
 from hfal.learners.adapting import PoolReader
 from hfal.learners.looking import NOT_YET, UNTRAINED, look_budget, look_of
 from hfal.learners.lora import load_adapters, with_adapters
-from hfal.learners.staged import fit_in_stages
+from hfal.learners.staged import Judge, Once, fit_in_stages, grown
 from hfal.learners.trained import TrainedLearner
 from hfal.learners.warm import INCREMENTAL, Before, Incremental, MetaExamples, begin, names_of, replayed
 from hfal.linear import f1_threshold
@@ -43,6 +45,8 @@ from hfal.training_config import FitReport, TrainingConfig, autocast_for
 
 CHECKPOINTS = "checkpoints"
 KNOWN = "known.json"
+GROWN_FOLDS = 3
+"""Parts of the labels by which `grow` is judged: each is a training."""
 LORA_TRAINING = TrainingConfig(learning_rate=1e-3)
 """Adapters, which begin at zero, are trained at a higher rate (Hu et al. 2022 use 2e-4 to 2e-3)."""
 
@@ -133,6 +137,8 @@ class FineTune(PoolReader, TrainedLearner[PreTrainedModel]):
             raise HfalError("learner.training.waal and consistency are for rows: they do not go with tags of words")
         if self.config.consistency and (task.multi_label or self.config.waal):
             raise HfalError("learner.training.consistency goes neither with several labels a row nor with waal")
+        if self.few.grow and self.lora is not None:
+            raise HfalError("learner.grow chooses the layers that are trained, learner.lora trains none: choose one")
         if self.few.adapt is not None and self.lora is not None:
             raise HfalError("learner.adapt trains the whole encoder, learner.lora would leave it: choose one")
         self.tokenizer = tokenizer_for(
@@ -204,10 +210,31 @@ class FineTune(PoolReader, TrainedLearner[PreTrainedModel]):
         def once(rows: Dataset, weights: NDArray[np.float32] | None) -> FitReport:
             return self._fit(rows, weights, validation, unlabeled, before)
 
+        self._layers = None
+        if self.few.grow:
+            self._layers = self._grown(train_rows, once)
         report = fit_in_stages(self.few, self.task, self.seed, train_rows, unlabeled, once, self._judge)
+        if self._layers is not None:
+            report = replace(report, details=report.details | {"layers_trained": self._layers})
         if self.continues:
             self._known = frozenset(names_of(train_rows, self.task))
         return report
+
+    _layers: int | None = None
+    """How many upper layers are trained, where not all are."""
+
+    def _grown(self, train: Dataset, once: Once) -> int:
+        """How many layers to train: 1, 2, 4 … or all."""
+        found = layers_of(self.current.base_model)
+        total = 1 if found is None else len(found[2])
+
+        def sized(size: int, rows: Dataset) -> Judge:
+            self._layers = size
+            once(rows, None)
+            return self._judge
+
+        sizes = [*(2**step for step in range(total.bit_length()) if 2**step < total), total]
+        return int(grown(sizes, train, GROWN_FOLDS, self.seed, sized))
 
     def _judge(self, rows: Dataset) -> Tensor:
         return self.signals(rows, Needs(pool=frozenset({"logits"}))).get("logits")
@@ -222,6 +249,8 @@ class FineTune(PoolReader, TrainedLearner[PreTrainedModel]):
     ) -> FitReport:
         """Train a model on these rows, from fresh weights or from those of the round before."""
         model = self._fresh(len(rows))
+        if self._layers is not None:
+            train_upper(model.base_model, self._layers)
         config, names, new = self.config, [], np.arange(len(rows))
         if before is not None:
             begin(self.incremental, model, before)

@@ -16,45 +16,36 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hfal.compute import derive_seed, state
-from hfal.dropout import dropout_mask
+from hfal.compute import derive_seed
 from hfal.embeddings import EmbeddingStore
-from hfal.errors import HfalError, listing
+from hfal.errors import HfalError
 from hfal.few import FewLabels
 from hfal.frozen import FrozenHeadModel
-from hfal.functional import Ragged, boundary_distance
-from hfal.inference import Collected, Outputs, as_signals, reducer, run_pass, token_budget
-from hfal.learners.adapting import PoolReader
+from hfal.functional import Ragged
 from hfal.learners.base import evaluate, outputs_of
 from hfal.learners.fine_tune import FineTune
-from hfal.learners.heads import HeadFitter
-from hfal.learners.looking import NOT_YET, UNTRAINED, look_budget, look_of
-from hfal.learners.staged import fit_in_stages
+from hfal.learners.frozen_signals import FrozenSignals, Slots, seen_words
+from hfal.learners.heads import FOLDS, HeadFitter
+from hfal.learners.staged import Judge, fit_in_stages, grown
 from hfal.linear import Batches
 from hfal.models import POOLINGS, check_pooling, max_length_of, quiet
-from hfal.probe import word_outputs
 from hfal.reading import HEADS, cache_for, frozen_model, tokenizer_for
 from hfal.sides import PairStore
-from hfal.signals import Needs, Signals
 from hfal.tasks.base import Task
-from hfal.tokens import TokenCache, offsets_of
+from hfal.tokens import TokenCache
 from hfal.training_config import FitReport, TrainingConfig
 
 logger = logging.getLogger("hfal")
 
-TOGETHER = 65_536
-"""Embeddings (of rows or words) that are scored at once."""
 HELD = 262_144
 """Embeddings of labelled words that are held in memory while the head is fitted; more are read each time."""
+GROWING = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+"""Times C: the penalties that `grow` tries, the strongest first."""
 WORD_POWER = 0.25
 """Where most words are outside of any entity, classes are weighed by their inverse frequency to this power."""
 
-USE = "learner.type: fine_tune"
 
-Slots = NDArray[np.int64]
-
-
-class FrozenHead(PoolReader):
+class FrozenHead(FrozenSignals):
     """Embeddings from a frozen encoder, and a regularised logistic regression fitted in each round.
 
     It chooses about as well as a fine-tuned model and takes seconds a round (Vysogorets et al. 2024).
@@ -127,6 +118,7 @@ class FrozenHead(PoolReader):
         self.finally_ = finally_
         self.training = training or TrainingConfig()
         self.few = few or FewLabels()
+        self._C = C
         self._model: FrozenHeadModel | None = None
         self._store: EmbeddingStore | PairStore | None = None
         self._states: EmbeddingStore | None = None
@@ -198,13 +190,6 @@ class FrozenHead(PoolReader):
     def _texts(self) -> TokenCache:
         return self.store.texts.tokens if isinstance(self.store, PairStore) else self.store.tokens
 
-    @property
-    def model(self) -> FrozenHeadModel:
-        """Encoder and head as one model."""
-        if self._model is None or not self._trained:
-            raise HfalError("no model has been trained yet")
-        return self._model
-
     def own_head(self) -> None:
         """Part with the head of the learner that this is a copy of; encoder and embeddings stay shared."""
         assert self._model is not None
@@ -218,20 +203,22 @@ class FrozenHead(PoolReader):
         self._prior = prior
 
     @property
-    def store(self) -> EmbeddingStore | PairStore:
-        """The embeddings, once the learner is bound."""
-        if self._store is None:
-            raise HfalError("the learner is not bound to a task yet: call bind(task, seed) first")
-        return self._store
-
-    @property
     def reads_unlabeled(self) -> bool:
         """Whether `fit` is to be given the rows without labels."""
         return self.few.pseudo_labels is not None
 
     def fit(self, train: Dataset, validation: Dataset | None = None, unlabeled: Dataset | None = None) -> FitReport:
         """See `Learner.fit`. Validation rows are not used: the head has nothing to stop early."""
-        return fit_in_stages(self.few, self.task, self.seed, train, unlabeled, self._fit, self._judge)
+        self._C = self.C
+        if self.few.grow:
+            self._C = grown([self.C * share for share in GROWING], train, FOLDS, self.seed, self._sized)
+        report = fit_in_stages(self.few, self.task, self.seed, train, unlabeled, self._fit, self._judge)
+        return replace(report, details=report.details | {"C": self._C}) if self.few.grow else report
+
+    def _sized(self, size: float, rows: Dataset) -> Judge:
+        self._C = size
+        self._fit(rows)
+        return self._judge
 
     def _judge(self, rows: Dataset) -> Tensor:
         return self._head(self.store.gather(self.store.slots(rows)))
@@ -269,7 +256,7 @@ class FrozenHead(PoolReader):
     def _fitter(self) -> HeadFitter:
         threshold = self.threshold == "f1"
         return HeadFitter(
-            self.task, self.C, self.class_power, self.twins, threshold, derive_seed("folds", self.seed), self._prior
+            self.task, self._C, self.class_power, self.twins, threshold, derive_seed("folds", self.seed), self._prior
         )
 
     @property
@@ -287,104 +274,8 @@ class FrozenHead(PoolReader):
                 yield embeddings, targets[part]
                 continue
             wanted = targets.values[int(targets.offsets[part.start]) : int(targets.offsets[part.stop])]
-            seen = _seen(embeddings)
+            seen = seen_words(embeddings)
             yield embeddings[seen], wanted[seen]
-
-    def _parts(self, slots: Slots) -> Iterator[slice]:
-        """Rows in parts of at most `TOGETHER` embeddings (one row at least)."""
-        ends = np.cumsum(self.store.units(slots))
-        start = 0
-        while start < len(slots):
-            before = ends[start - 1] if start else 0
-            stop = max(start + 1, int(np.searchsorted(ends, before + TOGETHER, side="right")))
-            yield slice(start, stop)
-            start = stop
-
-    def _head(self, embeddings: Tensor) -> Tensor:
-        head = self.model.classifier
-        return embeddings @ head.weight.detach().cpu().T + head.bias.detach().cpu()
-
-    def signals(self, rows: Dataset, needs: Needs) -> Signals:
-        """See `Learner.signals`. The encoder runs only for rows that it has not seen."""
-        if not self._trained and needs.every_field - UNTRAINED:
-            raise HfalError(NOT_YET)
-        looked = self._looked(rows, needs)
-        slots = self.store.slots(rows)
-        finish = reducer(needs, self.task)
-        units = self.store.units(slots)
-        results = Collected(units, self.cache)
-        for part in self._parts(slots):
-            embeddings = self.store.gather(slots[part])
-            if self.task.per_word:
-                found = self._word_outputs(embeddings, units[part], needs)
-            else:
-                found = self._outputs(embeddings, needs)
-                found.update({name: value[part] for name, value in looked.items()})
-            results.put(np.arange(part.start, part.stop), finish(found))
-        return as_signals(results.outputs(), self.task)
-
-    def _looked(self, rows: Dataset, needs: Needs) -> dict[str, Tensor]:
-        """[N, ...] what needs the encoder, not its embeddings alone; states of layers are kept like these."""
-        looked: dict[str, Tensor] = {}
-        if isinstance(self.store, PairStore):
-            if needs.looks:
-                raise HfalError(
-                    f"frozen_head reads the texts of a pair apart: {listing(sorted(needs.looks))} need {USE}"
-                )
-            if "similarity" in needs.every_field:
-                looked["similarity"] = self.store.similarity(self.store.slots(rows))
-            return looked
-        if "hidden_states" in needs.looks:
-            if self._states is None:
-                self._states = EmbeddingStore(self.store.model, self.store.tokens, self.task, self.cache, layers=True)
-            found = self._states.gather(self._states.slots(rows))
-            looked["hidden_states"] = found.view(len(rows), -1, self.store.dimensions)
-        if needs.looks - {"hidden_states"}:
-            device = state().device
-            outputs = run_pass(
-                look_of(self, self.store.model.to(device), needs.looks - {"hidden_states"}),
-                self.store.tokens.get(rows),
-                pad_id=self.tokenizer.pad_token_id,
-                padding_side=self.tokenizer.padding_side,
-                budget=look_budget(token_budget(self.store.dimensions, device)),
-                device=device,
-                description="looking closer",
-            )
-            looked.update({name: value for name, value in outputs.items() if isinstance(value, Tensor)})
-        return looked
-
-    def _outputs(self, embeddings: Tensor, needs: Needs) -> Outputs:
-        outputs: Outputs = {"embeddings": embeddings, "features": embeddings}
-        if needs.every_field & {"logits", "boundary"}:
-            outputs["logits"] = logits = self._head(embeddings)
-            if "boundary" in needs.every_field:
-                weight = self.model.classifier.weight.detach().cpu()
-                outputs["boundary"] = boundary_distance(logits, weight, multi_label=self.task.multi_label)
-        if "mc_logits" in needs.every_field:
-            outputs["mc_logits"] = self._samples(embeddings, needs)
-        return outputs
-
-    def _word_outputs(self, embeddings: Tensor, units: NDArray[np.int64], needs: Needs) -> Outputs:
-        words = {"features": embeddings, "hidden": embeddings}
-        if self._trained:
-            words["logits"] = self._head(embeddings)
-        if "mc_logits" in needs.every_field:
-            words["mc_logits"] = self._samples(embeddings, needs)
-        offsets = torch.from_numpy(offsets_of(units))
-        outside = self.task.outside  # type: ignore[attr-defined]
-        return word_outputs(words, _seen(embeddings), offsets, needs.every_field, self.pooling, outside)
-
-    def _samples(self, embeddings: Tensor, needs: Needs) -> Tensor:
-        """[B, K, C]: masking a feature for all rows is masking a column of the weights."""
-        if needs.mc_layers == "checkpoints":
-            raise HfalError(f"frozen_head keeps no checkpoints: mc_layers=checkpoints needs {USE}")
-        samples = needs.mc_samples
-        head = self.model.classifier
-        seed, width = derive_seed("mc", self.seed), (head.in_features,)
-        masks = [dropout_mask(width, self.head_dropout, seed, k, 1) for k in range(samples)]
-        weights = torch.stack(masks)[:, None, :] * head.weight.detach().cpu()  # [K, C, D]
-        logits = embeddings @ weights.flatten(0, 1).T
-        return logits.view(len(embeddings), samples, -1) + head.bias.detach().cpu()
 
     def evaluate(self, rows: Dataset) -> dict[str, Any]:
         """See `Learner.evaluate`."""
@@ -443,8 +334,3 @@ class FrozenHead(PoolReader):
         else:
             self._model.classifier.load_state_dict(loaded.classifier.state_dict())
         self._trained = True
-
-
-def _seen(embeddings: Tensor) -> Tensor:
-    """Words that the model can see: those that it cannot have zeros."""
-    return (embeddings != 0).any(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -82,12 +82,7 @@ def doubtful(
     present = np.unique(labels)
     if np.bincount(labels)[present].min() < settings.folds or len(present) < 2:
         return np.empty(0, dtype=np.int64)
-    fold = np.empty(len(labels), dtype=np.int64)
-    for name in present:  # each fold has its share of each class
-        mine = np.flatnonzero(labels == name)
-        fold[mine[torch.randperm(len(mine), generator=generator_for("folds", seed, name)).numpy()]] = (
-            np.arange(len(mine)) % settings.folds
-        )
+    fold = folds_of(labels, settings.folds, seed)
     probabilities = np.empty((len(labels), len(present)))
     for number in range(settings.folds):
         once(train.select(np.flatnonzero(fold != number)), None)
@@ -96,6 +91,51 @@ def doubtful(
         probabilities[held] = logits.double().softmax(1).numpy()
     ranked = _issues(np.searchsorted(present, labels), probabilities)
     return np.sort(ranked[: int(settings.most * len(labels))])
+
+
+def folds_of(labels: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
+    """[N] which fold each row is in; each has its share of each class."""
+    fold = np.empty(len(labels), dtype=np.int64)
+    for name in np.unique(labels):
+        mine = np.flatnonzero(labels == name)
+        order = torch.randperm(len(mine), generator=generator_for("folds", seed, int(name))).numpy()
+        fold[mine[order]] = np.arange(len(mine)) % folds
+    return fold
+
+
+def grown(sizes: Sequence[Any], train: Dataset, folds: int, seed: int, once: Callable[[Any, Dataset], Judge]) -> Any:
+    """The size whose models judge rows best that they have not seen: the first that is not beaten by the next larger.
+
+    Args:
+        sizes: from the smallest to the largest.
+        train: rows with encoded `labels`.
+        folds: parts of the labels that take turns.
+        seed: of the folds.
+        once: trains a model of a size on rows, and gives what judges others.
+    """
+    labels = np.asarray(train["labels"])
+    fold = folds_of(labels, folds, seed)
+
+    def loss(size: Any) -> float:
+        total = 0.0
+        for number in np.unique(fold):
+            judge = once(size, train.select(np.flatnonzero(fold != number)))
+            held = np.flatnonzero(fold == number)
+            wanted = torch.from_numpy(labels[held])
+            total += float(
+                torch.nn.functional.cross_entropy(judge(train.select(held)).double(), wanted, reduction="sum")
+            )
+        return total
+
+    if len(np.unique(fold)) < 2:
+        return sizes[0]
+    best, least = sizes[0], loss(sizes[0])
+    for size in sizes[1:]:
+        found = loss(size)
+        if found >= least:
+            break
+        best, least = size, found
+    return best
 
 
 def _issues(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> NDArray[np.int64]:

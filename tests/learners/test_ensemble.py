@@ -78,7 +78,7 @@ def test_frozen_members_share_encoder_and_embeddings_but_no_head(tiny_model, tra
 
 def test_members_by_anchor_part_where_nothing_is_labelled(tiny_model, train):
     """Held to weights drawn from the prior, they agree on what they were taught and less elsewhere."""
-    learner = bound(FrozenHead(tiny_model, C=1000.0), members=8)
+    learner = bound(FrozenHead(tiny_model, C=1000.0), members=8, by="anchor")
     learner.fit(train)
     needs = Needs(pool=frozenset({"mc_logits"}), mc_samples=8)
     told = bald(learner.signals(train, needs).get("mc_logits")).mean()
@@ -130,8 +130,8 @@ def test_a_committee_runs_the_loop_with_an_encoder_that_read_the_pool(tiny_model
         (lambda m: Ensemble(FrozenHead(m), 1), "at least 2"),
         (lambda m: Ensemble(FrozenHead(m), by="init"), "no initial weights"),
         (lambda m: Ensemble(FrozenHead(m), by="luck"), "init, bootstrap or anchor"),
-        (lambda m: Ensemble(FrozenHead(m, few=FewLabels(pseudo_labels=True))), "does not go with pseudo_labels"),
-        (lambda m: bound(FrozenHead(m), WORDS), "take bootstrap"),
+        (lambda m: Ensemble(FrozenHead(m, few=FewLabels(pseudo_labels=True)), by="anchor"), "does not go with pseudo_labels"),
+        (lambda m: bound(FrozenHead(m), WORDS, by="anchor"), "take bootstrap"),
     ],
 )
 def test_members_that_cannot_differ_are_refused(make, message, tiny_model):

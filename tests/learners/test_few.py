@@ -10,6 +10,8 @@ from transformers import AutoModel, AutoModelForMaskedLM
 
 from hfal import ActiveLearner, FewLabels, FineTune, FrozenHead, HfalError, Pool, TextClassification, TrainingConfig
 from hfal.consistency import SURE, ConsistentExamples
+from hfal.frozen import train_upper
+from hfal.learners.staged import folds_of, grown
 from hfal.learners.warm import MetaExamples, replayed
 from hfal.output import _learning, _times
 from hfal.pool import labelled
@@ -314,3 +316,39 @@ def test_two_processes_train_the_same_model_as_one(tiny_model, tmp_path):
         done = json.loads((tmp_path / str(processes) / "rounds" / "0001" / "round.json").read_text())
         found.append((done["metrics"], done["training"]["pseudo_labels"], round(done["training"]["loss"], 5)))
     assert found[0] == found[1]
+
+
+def test_it_grows_while_the_next_larger_is_better(train):
+    """Sizes whose losses fall and then rise: the least is found, and what lies beyond it is not tried."""
+    tried = []
+
+    def once(size, rows):
+        tried.append(size)
+        assert 0 < len(rows) < len(train)
+
+        def judge(held):
+            right = torch.nn.functional.one_hot(torch.as_tensor(held["labels"]), 3).float()
+            return right * -((size - 3) ** 2)
+
+        return judge
+
+    assert grown([1, 2, 3, 4, 5], train, 4, 0, once) == 3
+    assert list(dict.fromkeys(tried)) == [1, 2, 3, 4]
+    folds = folds_of(np.array([0] * 8 + [1] * 4), 4, 0)
+    assert np.bincount(folds[:8]).tolist() == [2] * 4 and np.bincount(folds[8:]).tolist() == [1] * 4
+
+
+def test_capacity_grows_with_the_labels(tiny_model, train):
+    frozen = bound(FrozenHead(tiny_model, few=FewLabels(grow=True)))
+    penalty = frozen.fit(train).details["C"]
+    fixed = bound(FrozenHead(tiny_model, C=penalty))
+    fixed.fit(train)
+    torch.testing.assert_close(logits(frozen, train), logits(fixed, train))
+    tuned = bound(FineTune(tiny_model, QUICK.model_copy(update={"min_steps": 4}), few=FewLabels(grow="yes")))
+    assert tuned.fit(train).details["layers_trained"] in (1, 2)
+    model = tuned._fresh()
+    train_upper(model.base_model, 1)
+    still = {name for name, value in model.base_model.named_parameters() if not value.requires_grad}
+    moving = {name for name, value in model.named_parameters() if value.requires_grad}
+    assert any(name.startswith("embeddings") for name in still) and any("layer.0" in name for name in still)
+    assert not any("layer.1" in name for name in still) and any("classifier" in name for name in moving)

@@ -9,7 +9,7 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer, pipelin
 import hfal.frozen
 from hfal import FineTune, FrozenHead, HfalError, Pool, TokenClassification, TrainingConfig
 from hfal.functional import Ragged
-from hfal.learners import frozen_head
+from hfal.learners import frozen_head, frozen_signals
 from hfal.models import load_encoder
 from hfal.pool import labelled
 from hfal.signals import Needs
@@ -139,7 +139,7 @@ def test_a_head_on_more_words_than_are_held_is_the_same(tiny_model, tagged, monk
     held = learner_of("frozen_head", tiny_model)
     held.fit(labelled(tagged, TASK))
     monkeypatch.setattr(frozen_head, "HELD", 100)
-    monkeypatch.setattr(frozen_head, "TOGETHER", 64)
+    monkeypatch.setattr(frozen_signals, "TOGETHER", 64)
     read = FrozenHead(tiny_model)
     read.bind(TASK, 0, tmp_path)
     read.fit(labelled(tagged, TASK))
