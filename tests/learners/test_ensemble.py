@@ -130,7 +130,10 @@ def test_a_committee_runs_the_loop_with_an_encoder_that_read_the_pool(tiny_model
         (lambda m: Ensemble(FrozenHead(m), 1), "at least 2"),
         (lambda m: Ensemble(FrozenHead(m), by="init"), "no initial weights"),
         (lambda m: Ensemble(FrozenHead(m), by="luck"), "init, bootstrap or anchor"),
-        (lambda m: Ensemble(FrozenHead(m, few=FewLabels(pseudo_labels=True)), by="anchor"), "does not go with pseudo_labels"),
+        (
+            lambda m: Ensemble(FrozenHead(m, few=FewLabels(pseudo_labels=True)), by="anchor"),
+            "does not go with pseudo_labels",
+        ),
         (lambda m: bound(FrozenHead(m), WORDS, by="anchor"), "take bootstrap"),
     ],
 )
