@@ -22,7 +22,7 @@ from hfal.alignment import WordTokens, model_inputs
 from hfal.compute import barrier, derive_seed, generator_for, is_main, own_randomness
 from hfal.errors import HfalError
 from hfal.few import Adapt
-from hfal.files import read_json, write_folder, write_json
+from hfal.files import disk_errors, read_json, write_folder, write_json
 from hfal.models import freeze_pooler, load_encoder, load_quietly, locate, pool_hidden, quiet
 from hfal.pool import content_keys
 from hfal.tasks.base import Task
@@ -134,9 +134,14 @@ def _alone(place: Path) -> Iterator[None]:
     if not is_main():
         yield
         return
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(place.with_name(f".{place.name}.lock")):
+    lock = FileLock(place.with_name(f".{place.name}.lock"))
+    with disk_errors(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _fingerprint(name: str, tokens: TokenCache, rows: Dataset, settings: Adapt) -> str:
