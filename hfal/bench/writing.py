@@ -30,7 +30,7 @@ def write_bench(config: BenchConfig, data: dict[str, dict[str, Any]], cells: Seq
     All files but `seconds.csv` are the same, byte by byte, where the same benchmark is run again.
     """
     folder = Path(config.output_dir)
-    unit, tables, lock = unit_of(config), tables_of(config, summary), _lock(config, data)
+    tables, lock = tables_of(config, summary), _lock(config, data)
     write_text(folder / "results.csv", _csv(_results(cells)))
     write_text(folder / "comparisons.csv", _csv(_comparisons(summary)))
     write_text(folder / "seconds.csv", _csv(_seconds(cells)))
@@ -39,7 +39,7 @@ def write_bench(config: BenchConfig, data: dict[str, dict[str, Any]], cells: Seq
     write_json(folder / LOCK, lock)
     figures = {}
     for table in summary.tables:
-        figure = draw_curves({table.metric: _drawn(table)}, unit)
+        figure = draw_curves({table.metric: _drawn(table)}, unit_of(config, table.data))
         write_file(folder / f"curves-{table.data}.png", saver(figure, "png"))
         figures[table.data] = as_svg(figure)
     ranks = None
@@ -115,18 +115,19 @@ def _csv(rows: Iterable[dict[str, Any]]) -> str:
 Cells = list[list[str]]
 
 
-def unit_of(config: BenchConfig) -> str:
-    """What budgets count, as people say it."""
-    unit = next(iter(config.budget))
+def unit_of(config: BenchConfig, name: str) -> str:
+    """What the budget of a data set counts, as people say it."""
+    unit = next(iter(config.sets[name].budget or config.budget))
     return "labels" if unit == "rows" else unit
 
 
 def tables_of(config: BenchConfig, summary: Summary) -> list[tuple[str, list[str], Cells]]:
     """Title, head and cells of each table."""
-    found, unit = [], unit_of(config)
+    found: list[tuple[str, list[str], Cells]] = []
     if len(summary.tables) > 1:
         found.append(_overall(summary))
     for table in summary.tables:
+        unit = unit_of(config, table.data)
         head = [title_of(table.metric), *(f"{n:,} {unit}" for n in table.points), "mean", "to baseline", "p (Holm)"]
         head += ["verdict", f"{unit} to baseline's end", "deficiency", "seeds needed"]
         rows = [_row(line) for line in table.lines]

@@ -250,3 +250,15 @@ def test_bars_are_over_what_is_not_told_apart():
     assert _groups([1.0, 1.5, 3.0, 3.2], 1.0) == [(0, 1), (2, 3)]
     assert _groups([1.0, 1.5, 2.2], 1.0) == [(0, 1), (1, 2)]
     assert _groups([1.0, 3.0], 1.0) == []
+
+
+def test_each_table_counts_in_the_unit_of_its_budget(tmp_path, tiny_model):
+    values = matrix(tmp_path, tiny_model, strategies=["random"], seeds=1)
+    values["sets"]["two"] |= {"budget": {"words": 90}, "batch": {"words": 40}}
+    for name, size, seed in (("pool", 40, 0), ("other", 40, 2), ("test", 20, 1)):
+        make_rows(size, seed).to_parquet(tmp_path / f"{name}.parquet")
+    run_bench(check_bench(values))
+    heads = [line for line in (tmp_path / "bench" / "tables.md").read_text().splitlines() if "baseline's end" in line]
+    assert "30 labels" in heads[0]
+    assert " words |" in heads[1]
+    assert "labels" not in heads[1]
