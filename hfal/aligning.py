@@ -12,55 +12,24 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hfal.alignment import model_inputs
+from hfal.beside import BesideExamples
 from hfal.compute import derive_seed, own_randomness, state
-from hfal.errors import HfalError
 from hfal.nets import CRITIC_STEPS, critic_loss, mlp
 from hfal.probe import last_linear, row_features
 from hfal.tasks.base import Task
-from hfal.tokens import Tokens
-from hfal.training import Examples
 
 
-class AlignedExamples(Examples):
+class AlignedExamples(BesideExamples):
     """Labelled rows, each micro-batch of which brings as many unlabelled ones along.
 
     Beside the loss of the labels, the features (the last layer's input) of both are drawn together: `weight` times the
     Wasserstein distance that a critic measures between them (Shui et al. 2020, eq. 8). The critic learns after each
     step, from the features of all processes, so that it is the same on all of them.
-
-    Args:
-        tokens: L labelled rows.
-        targets: [L, ...] what `task.targets` made of their labels.
-        unlabeled: rows without labels.
-        weight: of the distance, above 0.
-        pad_id: the tokenizer's padding token.
-        padding_side: where padding goes.
-        row_weights: [L] what each labelled row counts.
-
-    Raises:
-        HfalError: words are tagged.
     """
-
-    def __init__(
-        self,
-        tokens: Tokens,
-        targets: Tensor,
-        unlabeled: Tokens,
-        weight: float,
-        pad_id: int,
-        padding_side: str = "right",
-        row_weights: NDArray[np.float32] | None = None,
-    ) -> None:
-        if not isinstance(tokens, Tokens):
-            raise HfalError("training.waal draws rows together: it does not go with tags of words")
-        super().__init__(tokens, targets, pad_id, padding_side, row_weights)
-        self.everything = tokens.joined(unlabeled)
-        self.others = len(unlabeled)
-        self.weight = weight
-        self._seen: list[tuple[int, Tensor, Tensor]] = []
 
     def prepare(self, model: PreTrainedModel, seed: int, device: torch.device) -> None:
         """A critic for this model's features."""
+        self._seen: list[tuple[int, Tensor, Tensor]] = []
         _, self.layer = last_linear(model, model.config.num_labels)
         self.seed = derive_seed("critic", seed)
         with own_randomness(self.seed):
@@ -78,8 +47,7 @@ class AlignedExamples(Examples):
         part: int | None = None,
     ) -> Tensor:
         """The loss of each labelled row, with its share of the distance; one forward for both kinds."""
-        drawn = len(self) + torch.randint(self.others, (len(rows),)).numpy()
-        padded = self.everything.pad(np.concatenate((rows, drawn)), self.pad_id, self.padding_side)
+        padded = self.everything.pad(np.concatenate((rows, self.drawn(len(rows)))), self.pad_id, self.padding_side)
         batch = {name: value.to(device) for name, value in padded.items()}
         seen: list[Tensor] = []
         hook = self.layer.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))

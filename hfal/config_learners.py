@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from hfal.bringing import bring_in
 from hfal.config_tasks import Section
@@ -18,6 +18,11 @@ from hfal.learners.generate import EMBEDDER
 from hfal.learners.generate import TRAINING as GENERATE_TRAINING
 from hfal.learners.warm import Incremental
 from hfal.training_config import TrainingConfig
+
+
+def _beyond(usual: TrainingConfig) -> BeforeValidator:
+    """What is not said of the training is as a kind of learner needs it."""
+    return BeforeValidator(lambda value: usual.model_dump() | value if isinstance(value, dict) else value)
 
 
 class _ModelSection(Section):
@@ -115,13 +120,9 @@ class ContrastiveSection(_FewLabelsSection):
     C: Annotated[float, Field(gt=0)] = 10.0
     pairs_per_row: int = Field(20, ge=1)
     most_pairs: int = Field(2000, ge=2)
-    training: TrainingConfig = Field(default_factory=lambda: CONTRASTIVE_TRAINING)
-
-    @field_validator("training", mode="before")
-    @classmethod
-    def _of_pairs(cls, value: Any) -> Any:
-        """What is not said of the training is as pairs need it."""
-        return CONTRASTIVE_TRAINING.model_dump() | value if isinstance(value, dict) else value
+    training: Annotated[TrainingConfig, _beyond(CONTRASTIVE_TRAINING)] = Field(
+        default_factory=lambda: CONTRASTIVE_TRAINING
+    )
 
     def build(self) -> Learner:
         """The learner."""
@@ -172,13 +173,7 @@ class FusionSection(Section):
     latent_weight: float = Field(1.0, ge=0)
     max_length: int | None = Field(None, ge=8)
     trust_remote_code: bool = False
-    training: TrainingConfig = Field(default_factory=lambda: FUSION_TRAINING)
-
-    @field_validator("training", mode="before")
-    @classmethod
-    def _from_scratch(cls, value: Any) -> Any:
-        """What is not said of the training is as an encoder needs it that begins from scratch."""
-        return FUSION_TRAINING.model_dump() | value if isinstance(value, dict) else value
+    training: Annotated[TrainingConfig, _beyond(FUSION_TRAINING)] = Field(default_factory=lambda: FUSION_TRAINING)
 
     def build(self) -> Learner:
         """The learner."""
@@ -215,13 +210,7 @@ class GenerateSection(Section):
     embedder: str = EMBEDDER
     pad_token: str | None = None
     trust_remote_code: bool = False
-    training: TrainingConfig = Field(default_factory=lambda: GENERATE_TRAINING)
-
-    @field_validator("training", mode="before")
-    @classmethod
-    def _of_writers(cls, value: Any) -> Any:
-        """What is not said of the training is as models that write need it."""
-        return GENERATE_TRAINING.model_dump() | value if isinstance(value, dict) else value
+    training: Annotated[TrainingConfig, _beyond(GENERATE_TRAINING)] = Field(default_factory=lambda: GENERATE_TRAINING)
 
     def build(self) -> Learner:
         """The learner."""

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hfal.alignment import model_inputs
-from hfal.errors import HfalError
+from hfal.beside import BesideExamples
 from hfal.tasks.base import Task
 from hfal.tokens import Tokens
-from hfal.training import Examples
 
 SURE = 0.8
 """Probability of the likeliest class from which on it is taught (UDA has 0.8, FixMatch 0.95)."""
@@ -21,7 +20,7 @@ MASKED = 0.15
 """Share of the tokens that are masked in the harder reading."""
 
 
-class ConsistentExamples(Examples):
+class ConsistentExamples(BesideExamples):
     """Labelled rows, each micro-batch of which brings as many unlabelled ones along, in two readings.
 
     Beside the loss of the labels: where the model is sure of the class of an unlabelled row (`SURE`), `weight` times
@@ -29,31 +28,21 @@ class ConsistentExamples(Examples):
     dropout and masking in place of what is done to pictures). All is one forward.
 
     Args:
-        tokens: L labelled rows.
-        targets: [L] classes.
-        unlabeled: rows without labels.
-        weight: of the loss on them, above 0.
         tokenizer: of the model.
-        row_weights: [L] what each labelled row counts.
-
-    Raises:
-        HfalError: words are tagged.
+        tokens, targets, unlabeled, weight, row_weights: see `BesideExamples`; targets are [L] classes.
     """
 
     def __init__(
         self,
+        tokenizer: Any,
         tokens: Tokens,
         targets: Tensor,
         unlabeled: Tokens,
         weight: float,
-        tokenizer: Any,
         row_weights: NDArray[np.float32] | None = None,
     ) -> None:
-        if not isinstance(tokens, Tokens) or targets.ndim != 1:
-            raise HfalError("learner.training.consistency is for rows with one label")
-        super().__init__(tokens, targets, tokenizer.pad_token_id, tokenizer.padding_side, row_weights)
-        self.everything = tokens.joined(unlabeled)
-        self.others, self.weight = len(unlabeled), weight
+        padding = tokenizer.pad_token_id, tokenizer.padding_side
+        super().__init__(tokens, targets, unlabeled, weight, *padding, row_weights)
         self.mask_id = tokenizer.mask_token_id
         if self.mask_id is None:  # a token that says nothing will do
             self.mask_id = tokenizer.pad_token_id if tokenizer.unk_token_id is None else tokenizer.unk_token_id
@@ -71,7 +60,7 @@ class ConsistentExamples(Examples):
     ) -> Tensor:
         """The loss of each labelled row, and that of an unlabelled one beside it."""
         size = len(rows)
-        drawn = len(self) + torch.randint(self.others, (size,)).numpy()
+        drawn = self.drawn(size)
         batch = self.everything.pad(np.concatenate((rows, drawn, drawn)), self.pad_id, self.padding_side)
         ids = batch["input_ids"]
         hidden = (torch.rand(ids.shape) < MASKED) & ~torch.isin(ids, self.special)

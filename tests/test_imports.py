@@ -21,6 +21,7 @@ LAYERS = [
     {"looks", "frozen", "probe", "shards", "embeddings", "sides", "marks", "fusion", "pixels"},
     {"training_config"},
     {"training"},
+    {"beside"},
     {
         "learners",
         "aligning",

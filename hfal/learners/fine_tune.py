@@ -293,7 +293,7 @@ class FineTune(PoolReader, TrainedLearner[PreTrainedModel]):
             return Examples(tokens, targets, *padding, weights)
         others = self.tokens.get(unlabeled)
         if self.config.consistency:
-            return ConsistentExamples(tokens, targets, others, self.config.consistency, self.tokenizer, weights)
+            return ConsistentExamples(self.tokenizer, tokens, targets, others, self.config.consistency, weights)
         return AlignedExamples(tokens, targets, others, self.config.waal, *padding, weights)
 
     def signals(self, rows: Dataset, needs: Needs) -> Signals:

@@ -137,7 +137,7 @@ def test_unlabelled_rows_are_taught_where_the_model_is_sure(tiny_model, train, o
     learner = bound(FineTune(tiny_model, QUICK))
     model = learner.current
     tokens, more = learner.tokens.get(train), learner.tokens.get(others)
-    examples = ConsistentExamples(tokens, TASK.targets(train["labels"]), more, 2.0, learner.tokenizer)
+    examples = ConsistentExamples(learner.tokenizer, tokens, TASK.targets(train["labels"]), more, 2.0)
     plain = Examples(tokens, TASK.targets(train["labels"]), learner.tokenizer.pad_token_id)
     rows = np.arange(8)
     with torch.no_grad():
