@@ -10,6 +10,7 @@ from datasets import Dataset
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from hfal import data
 from hfal.bench.config import check_bench
 from hfal.cli import app
 from hfal.config import check_config
@@ -78,6 +79,8 @@ def small(tmp_path, tiny_model, monkeypatch):
     """A folder of one's own, in which each model is the tiny one."""
     for place in ("hfal.models.locate", "hfal.adapting.locate"):
         monkeypatch.setattr(place, lambda model: model if Path(model).is_dir() else tiny_model)
+    whole = data.demo_dataset
+    monkeypatch.setattr(data, "demo_dataset", lambda *asked: whole(*asked).select(range(1600)))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -9,12 +9,14 @@ import yaml
 from transformers import AutoModel, AutoModelForMaskedLM
 
 from hfal import ActiveLearner, FewLabels, FineTune, FrozenHead, HfalError, Pool, TextClassification, TrainingConfig
+from hfal.config import check_config
 from hfal.consistency import SURE, ConsistentExamples
 from hfal.frozen import train_upper
 from hfal.learners.staged import folds_of, grown
 from hfal.learners.warm import MetaExamples, replayed
 from hfal.output import _learning, _times
 from hfal.pool import labelled
+from hfal.running import run_config
 from hfal.signals import Needs
 from hfal.training import Examples
 from tests.conftest import NAMES, make_rows
@@ -69,10 +71,10 @@ def test_an_adapted_encoder_is_made_once_kept_and_used(by, tiny_model, train, ro
 
 def test_masked_language_modelling_lowers_the_loss_of_guessing(tiny_model, others, tmp_path):
     losses = []
-    for epochs in (1, 30):
+    for epochs in (1, 12):
         few = FewLabels(adapt={"by": "mlm", "num_train_epochs": epochs, "learning_rate": 3e-3})
         losses.append(bound(FineTune(tiny_model, few=few), cache=tmp_path).read_pool(others)["adapted"]["loss"])
-    assert losses[1] < 0.8 * losses[0], losses
+    assert losses[1] < 0.9 * losses[0], losses
     with_head = [
         AutoModelForMaskedLM.from_pretrained(p, output_loading_info=True)[1] for p in tmp_path.glob("adapted-*")
     ]
@@ -310,12 +312,12 @@ def test_two_processes_train_the_same_model_as_one(tiny_model, tmp_path):
     config = {name: {"source": str(tmp_path / f"{name}.parquet")} for name in ("pool", "test")}
     config |= {"learner": learner, "strategy": "margin", "baseline": None, "budget": 30, "batch": 15, "output_dir": "-"}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    found = []
-    for processes in (1, 2):
-        run_on(processes, tmp_path / "config.yaml", f"output_dir={tmp_path / str(processes)}")
-        done = json.loads((tmp_path / str(processes) / "rounds" / "0001" / "round.json").read_text())
-        found.append((done["metrics"], done["training"]["pseudo_labels"], round(done["training"]["loss"], 5)))
-    assert found[0] == found[1]
+    run_on(2, tmp_path / "config.yaml", f"output_dir={tmp_path / 'two'}")
+    two = json.loads((tmp_path / "two" / "rounds" / "0001" / "round.json").read_text())
+    one = run_config(check_config(config | {"output_dir": str(tmp_path / "one")}), lambda *_: None).rounds[0][1][-1]
+    assert two["metrics"] == one.metrics
+    assert two["training"]["pseudo_labels"] == one.training["pseudo_labels"] > 0
+    assert two["training"]["loss"] == pytest.approx(one.training["loss"], abs=1e-5)
 
 
 def test_it_grows_while_the_next_larger_is_better(train):
