@@ -132,8 +132,10 @@ def tables_of(config: BenchConfig, summary: Summary) -> list[tuple[str, list[str
         head += ["verdict", f"{unit} to baseline's end", "deficiency", "seeds needed"]
         rows = [_row(line) for line in table.lines]
         if any(line.purity is not None for line in table.lines):  # some rows of the pool have no class
-            head.append("purity")
-            rows = [[*row, f"{line.purity or 0:.0%}"] for row, line in zip(rows, table.lines, strict=True)]
+            at = head.index("mean") + 1
+            head.insert(at, "purity")
+            for row, line in zip(rows, table.lines, strict=True):
+                row.insert(at, f"{line.purity or 0:.0%}")
         found.append((table.data, head, rows))
     if len(summary.tables[0].lines) > 2:
         found.append(_wins(summary))

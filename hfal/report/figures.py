@@ -29,6 +29,8 @@ COLORS = (
     "#e64980",
 )
 RANDOM_COLOR = "#868e96"
+LEGEND = 13
+"""Letters of a legend for each inch."""
 TITLES = {
     "macro_f1": "macro-F1",
     "micro_f1": "micro-F1",
@@ -74,7 +76,8 @@ def draw_curves(panels: dict[str, list[Line]], unit: str = "rows") -> Figure:
             _draw(ax, line, RANDOM_COLOR if line.is_random else next(colors))
         _dress(ax, title_of(metric), "labels" if unit == "rows" else unit)
     handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=min(3, len(names)), frameon=False)
+    room = max(1, int(LEGEND * figure.get_figwidth() / (max(map(len, names)) + 6)))  # of the longest name, side by side
+    figure.legend(handles, names, loc="outside lower center", ncols=min(3, room, len(names)), frameon=False)
     return figure
 
 
