@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from hfal.hub.contents import config_name, shared_config, split_path
+from hfal.hub.contents import config_name, model_named, shared_config, split_path
 from hfal.report.figures import Line, draw_curves, title_of
 from hfal.report.sentences import agreement_sentence, saving_line
 from hfal.report.together import agreement_of
@@ -54,6 +54,7 @@ def card(run: RunView, name: str, licence: str | None, numbers: list[int], label
         head=yaml.safe_dump(_metadata(run, licence, numbers, labelled), sort_keys=False, allow_unicode=True),
         name=name,
         config=config,
+        model=model_named(config),
         example=config_name(numbers[-1]),
         pool=run.pool,
         rounds=done,

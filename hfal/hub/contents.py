@@ -153,9 +153,16 @@ def shared_config(run: RunView) -> dict[str, Any]:
     for part in ("pool", "test", "validation"):
         if config.get(part) and PurePath(config[part]["source"]).is_absolute():
             config[part]["source"] = PurePath(config[part]["source"]).name
-    model = config["learner"]["model"]
-    config["learner"]["model"] = PurePath(model).name if PurePath(model).is_absolute() else model
+    named = config["learner"].get("of") or config["learner"]  # of an ensemble, what its members are
+    if PurePath(named.get("model", "")).is_absolute():
+        named["model"] = PurePath(named["model"]).name
     return config
+
+
+def model_named(config: dict[str, Any]) -> str:
+    """The model that a config names, or where its own learner comes from."""
+    learner = config["learner"].get("of") or config["learner"]
+    return str(learner.get("model") or learner["path"])
 
 
 def provenance(run: RunView, licence: str | None, rounds: dict[str, Any]) -> dict[str, Any]:

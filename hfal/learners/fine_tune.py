@@ -193,6 +193,7 @@ class FineTune(PoolReader, TrainedLearner[PreTrainedModel]):
         else:
             self._source = load_file(kept)
         self._model, self._trained, self._checkpoints = self._fresh(), True, []
+        self._known = frozenset()  # round 0 begins as any: from these weights, with all of its steps
 
     @property
     def reads_unlabeled(self) -> bool:

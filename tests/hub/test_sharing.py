@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -100,6 +101,21 @@ def test_the_card_says_what_one_must_know(hub, shared):
     kept = json.loads(files["hfal.json"])
     assert kept["config"]["strategy"] == "auto" and kept["config"]["seed"] == 0
     assert set(kept["versions"]) >= {"torch", "transformers", "datasets"}
+
+
+@pytest.mark.parametrize("kind", ["ensemble", "custom"])
+def test_the_card_names_the_model_of_learners_made_of_others(hub, shared, kind):
+    folder = shared()
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    own = config["learner"]
+    ensemble = {"type": "ensemble", "of": {"type": "frozen_head", "model": own["model"]}, "members": 2}
+    config["learner"] = ensemble if kind == "ensemble" else {"type": "custom", "path": "mine:Mine"}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    push(folder, NAME, licence="mit", ask=yes)
+    files = hub.repos[NAME].head.files
+    card = files["README.md"].decode()
+    assert f"| model | {Path(own['model']).name if kind == 'ensemble' else 'mine:Mine'} ({kind}) |" in card
+    assert own["model"] not in card + files["hfal.json"].decode(), "folders of this machine stay here"
 
 
 def test_the_card_shows_the_curve(hub, shared):
