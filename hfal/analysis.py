@@ -21,7 +21,7 @@ from hfal.evaluation.comparing import Comparison, compare
 from hfal.learners import FrozenHead
 from hfal.learners.base import outputs_of
 from hfal.loop import ActiveLearner
-from hfal.pool import Pool, labelled
+from hfal.pool import Pool, encoded, labelled
 from hfal.strategies import Adaptive, make
 from hfal.tasks.base import Task
 
@@ -30,6 +30,8 @@ ALIKE = 0.95
 MOST_COMPARED = 20_000
 """Rows that are compared with each other; more are drawn from."""
 MOST_TEST = 2_000
+LEAST = 40
+"""Rows, or labels, below which nothing is said."""
 SIZES = (50, 100, 200, 500, 1000, 2000, 5000)
 DRAWS = 5
 SHARES = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
@@ -92,7 +94,7 @@ def analyse(rows: Dataset, task: Task, learner: FrozenHead, *, has_labels: bool,
         rows: all of it.
         task: of texts or pairs, resolved.
         learner: what is trained on the labels.
-        has_labels: whether the column of labels is there for each row.
+        has_labels: whether there is a column of labels; rows where it is empty are looked at, not learned.
         seed: of all that is drawn.
 
     Raises:
@@ -101,10 +103,13 @@ def analyse(rows: Dataset, task: Task, learner: FrozenHead, *, has_labels: bool,
     if task.embedded not in ("text", "pair"):
         raise HfalError(f"analyze looks at texts and pairs with labels: not at {task.name}")
     pool = Pool.from_dataset(rows, task)
+    if has_labels:
+        for _ in encoded(rows, task, task.label, "the data", missing=True):  # a wrong one is told by its row
+            pass
     order = pool.canonical(pool.unlabeled)
     order = order[torch.randperm(len(order), generator=generator_for("analyze", seed)).numpy()]
-    if len(order) < 40:
-        raise HfalError(f"{len(order)} distinct rows are too few to say anything: 40 at least")
+    if len(order) < LEAST:
+        raise HfalError(f"{len(order)} distinct rows are too few to say anything: {LEAST} at least")
     learner.bind(task, seed)
     embeddings = learner.store.gather(learner.store.slots(pool.inputs(order[:MOST_COMPARED])))
     found: dict[str, Any] = {
@@ -113,13 +118,13 @@ def analyse(rows: Dataset, task: Task, learner: FrozenHead, *, has_labels: bool,
         "alike": share_alike(embeddings),
         "spread": spread_of(embeddings),
     }
-    if not has_labels:
+    known = order[said(rows, task)[order]] if has_labels else order[:0]
+    if len(known) < LEAST:
         strategy, reason = advised(pool)
         return Analysis(**found, strategy=strategy, reason=reason, verdict=_before_labels(found))
-    size = min(MOST_TEST, len(order) // 4)
-    test = labelled(rows.select(order[:size]), task, "the data")
-    train = labelled(rows.select(order[size:]), task, "the data")
-    rest = Pool.from_dataset(rows.select(order[size:]), task)
+    size = min(MOST_TEST, len(known) // 4)
+    test, train = (labelled(rows.select(part), task, "the data") for part in (known[:size], known[size:]))
+    rest = Pool.from_dataset(rows.select(known[size:]), task)
     strategy, reason = advised(rest)
     found |= {"classes": _counts(train, test, task), "metric": task.main_metric}
     with tqdm(total=_turns(len(train)), desc="analysing", unit="fit", leave=False, disable=None, delay=1) as bar:
@@ -127,6 +132,11 @@ def analyse(rows: Dataset, task: Task, learner: FrozenHead, *, has_labels: bool,
         found["chosen"] = _chosen(rest, learner, test, seed, bar.update)
     analysis = Analysis(**found, strategy=strategy, reason=reason, verdict="")
     return replace(analysis, verdict=_after_labels(analysis))
+
+
+def said(rows: Dataset, task: Task) -> NDArray[np.bool_]:
+    """[N] whether each row has a label."""
+    return np.array([label is not None for label in rows[task.label]], dtype=bool)
 
 
 def share_alike(embeddings: Tensor, together: int = 1024) -> float:

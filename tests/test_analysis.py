@@ -84,3 +84,19 @@ def test_what_it_cannot_look_at_is_told(tiny_model):
     words = TokenClassification(label_names=TAGS, illegal="repair")
     with pytest.raises(HfalError, match="not at token_classification"):
         analyse(make_tagged(60), words, FrozenHead(tiny_model), has_labels=True)
+
+
+def test_rows_without_labels_are_looked_at_and_wrong_labels_are_told_by_their_row(tiny_model, monkeypatch):
+    monkeypatch.setattr(analysis, "DRAWS", 2)
+    rows = make_rows(90)
+    names = [NAMES[label] if at % 2 else None for at, label in enumerate(rows["label"])]
+    data = rows.remove_columns("label").add_column("label", names)
+    found = analyse(data, TASK, FrozenHead(tiny_model), has_labels=True)
+    assert found.distinct == 90
+    assert sum(found.classes.values()) == 45
+    names[7] = "awful"
+    data = rows.remove_columns("label").add_column("label", names)
+    with pytest.raises(HfalError, match="row 7 of the data"):
+        analyse(data, TASK, FrozenHead(tiny_model), has_labels=True)
+    few = rows.remove_columns("label").add_column("label", [*names[:5], *[None] * 85])
+    assert analyse(few, TASK, FrozenHead(tiny_model), has_labels=True).chosen is None
