@@ -75,6 +75,13 @@ class FineTune(PoolReader, TrainedLearner[PreTrainedModel]):
             them; the rate is then that of `LORA_TRAINING` where no other is given (Hu et al. 2022).
     """
 
+    _source: Weights | None = None
+    """What another set has left, from which every round begins."""
+    _wrapped: Any = None
+    """The model with peft's adapters around it, where there are some; `_model` is the one inside."""
+    _layers: int | None = None
+    """How many upper layers are trained, where not all are."""
+
     def __init__(
         self,
         model: str,
@@ -137,6 +144,8 @@ class FineTune(PoolReader, TrainedLearner[PreTrainedModel]):
             raise HfalError("learner.training.waal and consistency are for rows: they do not go with tags of words")
         if self.config.consistency and (task.multi_label or self.config.waal):
             raise HfalError("learner.training.consistency goes neither with several labels a row nor with waal")
+        if self.incremental == "meta" and (self.config.waal or self.config.consistency):
+            raise HfalError("learner.incremental: meta goes neither with training.waal nor with training.consistency")
         if self.few.grow and self.lora is not None:
             raise HfalError("learner.grow chooses the layers that are trained, learner.lora trains none: choose one")
         if self.few.adapt is not None and self.lora is not None:
@@ -152,10 +161,6 @@ class FineTune(PoolReader, TrainedLearner[PreTrainedModel]):
             self.tokens: TokenCache = visual_cache(self.name, self._model, self.tokenizer, task, length, cache)
         else:
             self.tokens = cache_for(self.tokenizer, task, length)
-
-    _source: Weights | None = None
-    _wrapped: Any = None
-    """The model with peft's adapters around it, where there are some; `_model` is the one inside."""
 
     def _reload(self) -> None:
         self._model, self._trained, self._checkpoints = self._fresh(), False, []
@@ -181,7 +186,8 @@ class FineTune(PoolReader, TrainedLearner[PreTrainedModel]):
     def learn_source(self, rows: Dataset) -> None:
         """Learn another set first: every round starts from the weights that this leaves; they are kept in the cache."""
         digest = hashlib.blake2b(content_keys(rows, self.task).tobytes(), digest_size=16)
-        digest.update(repr((rows["labels"], self.name, self.config.model_dump(), self.seed)).encode())
+        read_by = Path(self.weights_at).name, self.few.record(), self.lora
+        digest.update(repr((rows["labels"], self.name, self.config.model_dump(), self.seed, read_by)).encode())
         kept = None if self.cache is None else self.cache / f"source-{digest.hexdigest()}.safetensors"
         if kept is None or not from_main(kept.exists()):
             self.fit(rows)
@@ -220,9 +226,6 @@ class FineTune(PoolReader, TrainedLearner[PreTrainedModel]):
         if self.continues:
             self._known = frozenset(names_of(train_rows, self.task))
         return report
-
-    _layers: int | None = None
-    """How many upper layers are trained, where not all are."""
 
     def _grown(self, train: Dataset, once: Once) -> int:
         """How many layers to train: 1, 2, 4 … or all."""

@@ -298,6 +298,8 @@ def test_switches_in_a_config_and_what_goes_with_what(tiny_model, tmp_path):
     words = TokenClassification(label_names=["O", "B-x", "I-x"])
     with pytest.raises(HfalError, match="pseudo_labels is for rows"):
         FrozenHead(tiny_model, few=FewLabels(pseudo_labels=True)).bind(words, 0)
+    with pytest.raises(HfalError, match="goes neither with training.waal"):
+        FineTune(tiny_model, TrainingConfig(consistency=1.0), incremental="meta").bind(TASK, 0)
     with pytest.raises(HfalError, match="choose one"):
         FineTune(tiny_model, few=FewLabels(adapt="mlm"), lora={"r": 2}).bind(TASK, 0)
 
