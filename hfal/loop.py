@@ -15,6 +15,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hfal.apart import held_out, learned_before
 from hfal.asking import chosen_by, reasons, selection_table, settled
 from hfal.auditing import Audit, mixed
 from hfal.budget import WHOLE, Budget, Cost
@@ -26,7 +27,7 @@ from hfal.learners.base import Learner, fit, outputs_of, prepare
 from hfal.measuring import Spending, figures
 from hfal.oracles import Oracle, Simulated
 from hfal.people import People
-from hfal.pool import Pool, Positions, content_keys, labelled
+from hfal.pool import Pool, Positions
 from hfal.purse import Purse
 from hfal.rounds import Ledger, Round, label_table
 from hfal.seeing import Seeing
@@ -113,8 +114,8 @@ class ActiveLearner:
         self.seed = seed
         self._continues = bool(getattr(learner, "continues", False))
         self.keep_model = keep_model or self._continues
-        self.test = None if test is None else self._held_out(test, "test")
-        self.validation = None if validation is None else self._held_out(validation, "validation")
+        self.test = None if test is None else held_out(test, pool, "test")
+        self.validation = None if validation is None else held_out(validation, pool, "validation")
         self._given = pool.labeled  # what the data had from the start
         self._asked: set[str] = set()
         self._aside: list[int] = []  # asked, but without a label
@@ -133,7 +134,7 @@ class ActiveLearner:
         self._before = Clock()
         with self._before("adapt"):
             self._prepared = prepare(learner, pool)
-        self.transfer = None if transfer is None else self._source(transfer)
+        self.transfer = None if transfer is None else learned_before(transfer, pool.task, learner, self.test)
         kept = Kept(None if output_dir is None else Path(output_dir), pool, seed)
         self._seeing = Seeing(learner, kept, self.transfer, per_cost)
         self.ledger.open(record or self._record(), self._describe_pool())
@@ -149,27 +150,6 @@ class ActiveLearner:
     def rounds(self) -> list[Round]:
         """The rounds that count so far."""
         return self.ledger.rounds
-
-    def _held_out(self, rows: Dataset, what: str) -> Dataset:
-        rows = rows if "labels" in rows.column_names else labelled(rows, self.pool.task, what)
-        shared = self.pool.leave_out(rows)
-        if shared:
-            logger.warning("pool: %s left out: the same input is in %s", count(shared, "row"), what)
-        return rows
-
-    def _source(self, rows: Dataset) -> Dataset:
-        """The set that is learned before, without what is measured on."""
-        rows = rows if "labels" in rows.column_names else labelled(rows, self.pool.task, "transfer")
-        if self.test is not None:
-            keys, measured = (content_keys(part, self.pool.task) for part in (rows, self.test))
-            rows, before = rows.select(np.flatnonzero(~np.isin(keys, measured))), len(rows)
-            if len(rows) < before:
-                logger.warning("transfer: %s left out: also in test", count(before - len(rows), "row"))
-        learn = getattr(self.learner, "learn_source", None)
-        if learn is None:
-            raise HfalError(f"transfer: {type(self.learner).__name__} cannot learn another set first")
-        learn(rows)
-        return rows
 
     def _check(self) -> None:
         task, free = self.pool.task, self.pool.unlabeled

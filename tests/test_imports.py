@@ -34,7 +34,7 @@ LAYERS = [
         "seen_writing",
     },
     {"evaluation"},
-    {"measuring", "seeing", "purse"},
+    {"measuring", "seeing", "purse", "apart"},
     {"loop", "online"},
     {"joint"},
     {"config", "config_tasks", "config_learners"},
