@@ -26,7 +26,7 @@ from hfal.frozen import layers_of, train_upper
 from hfal.inference import as_signals, reducer, run_pass, token_budget
 from hfal.learners.adapting import PoolReader
 from hfal.learners.looking import NOT_YET, UNTRAINED, look_budget, look_of
-from hfal.learners.lora import load_adapters, with_adapters
+from hfal.learners.lora import for_classifier, load_adapters, with_adapters
 from hfal.learners.staged import Judge, Once, fit_in_stages, grown
 from hfal.learners.trained import TrainedLearner
 from hfal.learners.warm import INCREMENTAL, Before, Incremental, MetaExamples, begin, names_of, replayed
@@ -71,8 +71,9 @@ class FineTune(PoolReader, TrainedLearner[PreTrainedModel]):
             round before; "shrink_and_perturb" with these, drawn towards fresh ones (Ash and Adams 2020); "replay" as
             "continue", but on what is new and as many of the rows known; "meta" with steps that look ahead on what is
             new (ActiveLink; Ostapuk et al. 2019). Rounds that go on do without `min_steps`.
-        lora: settings of peft's `LoraConfig` (`{"r": 8}`, say): adapters and head are trained, and saved as peft saves
-            them; the rate is then that of `LORA_TRAINING` where no other is given (Hu et al. 2022).
+        lora: settings of peft's `LoraConfig` (`{"r": 8}`, say): adapters (in all linear layers, where nothing else is
+            said), pooler and head are trained, and saved as peft saves them; the rate is then that of `LORA_TRAINING`
+            where no other is given (Hu et al. 2022).
     """
 
     _source: Weights | None = None
@@ -174,7 +175,8 @@ class FineTune(PoolReader, TrainedLearner[PreTrainedModel]):
         with own_randomness(derive_seed("head", self.seed, *perturbed)):
             model = self._plain()
             if self.lora is not None:
-                self._wrapped = with_adapters(model, self.lora, "TOKEN_CLS" if self.task.per_word else "SEQ_CLS")
+                kind = "TOKEN_CLS" if self.task.per_word else "SEQ_CLS"
+                self._wrapped = with_adapters(model, for_classifier(model, self.lora), kind)
                 model = self._wrapped.get_base_model()
         if self._source is not None:
             model.load_state_dict(self._source)

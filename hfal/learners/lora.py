@@ -34,6 +34,15 @@ def with_adapters(model: PreTrainedModel, settings: dict[str, Any], kind: str) -
         raise HfalError(f"learner.lora: {str(error).splitlines()[0]}") from error
 
 
+def for_classifier(model: PreTrainedModel, settings: dict[str, Any]) -> dict[str, Any]:
+    """What is not said of the adapters as a classifier needs it: in all linear layers, the pooler trained whole.
+
+    A pooler that stays as it was pretrained, or was never pretrained at all, lets nothing of the adapters through.
+    """
+    pooler = {"modules_to_save": ["pooler"]} if getattr(model.base_model, "pooler", None) is not None else {}
+    return {"target_modules": "all-linear", **pooler, **settings}
+
+
 def load_adapters(model: PreTrainedModel, folder: Path) -> Any:
     """The model with the adapters that were saved in a folder, ready to be trained on."""
     from peft import PeftModel
