@@ -4,6 +4,9 @@ import os
 import subprocess
 import sys
 
+from hfal.config import load_config
+from hfal.running import run_config
+
 
 def run_on(processes, config, *changes):
     """Run a config on so many processes, to its end."""
@@ -20,3 +23,8 @@ def run_on(processes, config, *changes):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def run_here(config, *changes):
+    """The same in this process: what other numbers of processes are held against."""
+    return run_config(load_config(config, changes), lambda *_: None)
