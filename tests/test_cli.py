@@ -18,6 +18,7 @@ from datasets import Dataset
 from transformers import AutoModelForSequenceClassification
 
 from hfal.cli import main
+from hfal.cli.app import CtrlC
 from tests.conftest import NAMES, make_rows
 
 
@@ -334,6 +335,17 @@ def test_resume_after_kill_picks_the_same_rows(project, tmp_path):
     assert process.returncode == 0
     for place in ("", "baseline"):
         assert selections(tmp_path / "killed" / place) == selections(tmp_path / "whole" / place)
+
+
+def test_ctrl_c_that_is_lost_in_a_destructor_stops_at_the_end_of_the_round():
+    before = signal.getsignal(signal.SIGINT)
+    with CtrlC() as stop:
+        stop.check()
+        with contextlib.suppress(KeyboardInterrupt):  # as a destructor would
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            stop.check()
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_ctrl_c_says_how_to_go_on(project, tmp_path):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import typer
 from rich.console import Console
@@ -49,6 +51,29 @@ def _quiet_libraries() -> None:
     handler = RichHandler(console=err, show_time=False, show_path=False, show_level=False, markup=False)
     level = logging.WARNING if os.environ.get("RANK", "0") == "0" else logging.ERROR  # one process talks
     logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
+
+
+class CtrlC:
+    """Remembers that ctrl-C was pressed, where the interrupt is lost: Python drops what is raised in a destructor."""
+
+    def __enter__(self) -> Self:
+        self.pressed = False
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._press)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._before)
+
+    def _press(self, _number: int, _frame: object) -> None:
+        self.pressed = True
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Stop here where it was lost before."""
+        if self.pressed:
+            raise KeyboardInterrupt
 
 
 def tell(line: str) -> None:

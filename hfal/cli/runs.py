@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from hfal.cli.app import Force, app, err, keep_existing, out, tell
+from hfal.cli.app import CtrlC, Force, app, err, keep_existing, out, tell
 from hfal.cli.people import LOOP
 from hfal.errors import HfalError
 from hfal.quiet import silence_libraries
@@ -40,7 +40,8 @@ def run(
     from hfal.compute import is_main
     from hfal.config import load_config
     from hfal.output import compare, how_to_label, round_line, saved_on_test
-    from hfal.running import run_config
+    from hfal.rounds import Round
+    from hfal.running import Part, run_config
 
     loaded = load_config(config, changes or [])
     silence_libraries()
@@ -49,12 +50,14 @@ def run(
         spends = Budget.of(loaded.budget)
         out.print(f"[bold]{escape(loaded.chooser)}[/], {escape(str(spends))}, into {escape(loaded.output_dir)}")
     try:
-        outcome = run_config(
-            loaded,
-            lambda part, done: tell(round_line(part, done, Budget.of(loaded.budget))),
-            accept_partial=accept_partial,
-            wait=_waiter(Path(loaded.output_dir)) if wait else None,
-        )
+        with CtrlC() as stop:
+
+            def finished(part: Part, done: Round) -> None:
+                tell(round_line(part, done, Budget.of(loaded.budget)))
+                stop.check()
+
+            waiter = _waiter(Path(loaded.output_dir)) if wait else None
+            outcome = run_config(loaded, finished, accept_partial=accept_partial, wait=waiter)
     except KeyboardInterrupt:
         err.print("Stopped. What was done is on disk: run the same command to go on.")
         raise typer.Exit(130) from None
