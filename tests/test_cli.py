@@ -338,6 +338,7 @@ def test_resume_after_kill_picks_the_same_rows(project, tmp_path):
 
 
 def test_ctrl_c_that_is_lost_in_a_destructor_stops_at_the_end_of_the_round():
+    given = signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the tests were started with
     before = signal.getsignal(signal.SIGINT)
     with CtrlC() as stop:
         stop.check()
@@ -346,12 +347,16 @@ def test_ctrl_c_that_is_lost_in_a_destructor_stops_at_the_end_of_the_round():
         with pytest.raises(KeyboardInterrupt):
             stop.check()
     assert signal.getsignal(signal.SIGINT) is before
+    signal.signal(signal.SIGINT, given)
 
 
 def test_ctrl_c_says_how_to_go_on(project, tmp_path):
     command = [sys.executable, "-m", "hfal", "run", str(project[0] / "config.yaml"), "--set", "batch.rows=1"]
     command += ["--set", f"output_dir={tmp_path}/run", "--set", "budget.rows=90", "--set", "start.rows=5"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    heard = {
+        "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    }  # also where tests run in the background
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **heard) as process:
         while not (tmp_path / "run" / "rounds" / "0001").exists() and process.poll() is None:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)

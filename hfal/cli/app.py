@@ -58,12 +58,14 @@ class CtrlC:
 
     def __enter__(self) -> Self:
         self.pressed = False
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._press)
+        self._before = signal.getsignal(signal.SIGINT)
+        self._mine = threading.current_thread() is threading.main_thread() and self._before != signal.SIG_IGN
+        if self._mine:  # a run in the background, which the shell has told to ignore it, goes on doing so
+            signal.signal(signal.SIGINT, self._press)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if threading.current_thread() is threading.main_thread():
+        if self._mine:
             signal.signal(signal.SIGINT, self._before)
 
     def _press(self, _number: int, _frame: object) -> None:

@@ -166,7 +166,7 @@ def test_what_is_replayed_is_new_and_as_much_of_the_old():
     assert len(replayed(names, frozenset(names), 0)) == 20
 
 
-@pytest.mark.parametrize("how", ["shrink_and_perturb", "replay", "meta"])
+@pytest.mark.parametrize("how", ["replay", "meta"])
 def test_a_round_goes_on_from_the_last_and_a_resumed_one_is_the_same(how, tiny_model, rows, test_rows, tmp_path):
     def run(folder, most):
         learner = FineTune(tiny_model, QUICK, incremental=how)
