@@ -36,7 +36,23 @@ KEPT = 0.8, 0.9
 """Of the tokens to be guessed: masked up to the first share, replaced up to the second, the rest left (BERT's)."""
 
 
-class MaskedExamples(Examples):
+class TextExamples(Examples):
+    """Base: texts without labels, whose loss is one number a row.
+
+    Args:
+        tokens: N rows.
+        tokenizer: of the model.
+    """
+
+    def __init__(self, tokens: Tokens | WordTokens, tokenizer: Any) -> None:
+        super().__init__(tokens, torch.zeros(len(tokens)), tokenizer.pad_token_id, tokenizer.padding_side)
+
+    def outputs(self, rows: NDArray[np.int64]) -> int:
+        """One for each row."""
+        return len(rows)
+
+
+class MaskedExamples(TextExamples):
     """Texts some of whose tokens are to be guessed. The loss of a row is the mean over those.
 
     Args:
@@ -46,13 +62,9 @@ class MaskedExamples(Examples):
     """
 
     def __init__(self, tokens: Tokens | WordTokens, tokenizer: Any, share: float) -> None:
-        super().__init__(tokens, torch.zeros(len(tokens)), tokenizer.pad_token_id, tokenizer.padding_side)
+        super().__init__(tokens, tokenizer)
         self.mask_id, self.vocabulary, self.share = tokenizer.mask_token_id, len(tokenizer), share
         self.special = torch.tensor(sorted(tokenizer.all_special_ids))
-
-    def outputs(self, rows: NDArray[np.int64]) -> int:
-        """One for each row."""
-        return len(rows)
 
     def losses(self, model: nn.Module, task: Task, rows: NDArray[np.int64], device: Any, *_: Any, **__: Any) -> Tensor:
         """[B] the mean loss of the tokens to be guessed of each row; those are drawn anew each time."""
@@ -71,7 +83,7 @@ class MaskedExamples(Examples):
         return sums / guessed.sum(1).clamp_min(1).to(device)
 
 
-class TwiceExamples(Examples):
+class TwiceExamples(TextExamples):
     """Texts that are read twice, under two dropout masks: each is to be told from the others of its batch (SimCSE).
 
     Args:
@@ -81,12 +93,8 @@ class TwiceExamples(Examples):
     """
 
     def __init__(self, tokens: Tokens | WordTokens, tokenizer: Any, temperature: float) -> None:
-        super().__init__(tokens, torch.zeros(len(tokens)), tokenizer.pad_token_id, tokenizer.padding_side)
+        super().__init__(tokens, tokenizer)
         self.temperature = temperature
-
-    def outputs(self, rows: NDArray[np.int64]) -> int:
-        """One for each row."""
-        return len(rows)
 
     def losses(self, model: nn.Module, task: Task, rows: NDArray[np.int64], device: Any, *_: Any, **__: Any) -> Tensor:
         """[B] how badly each text is told from the others (Gao et al. 2021, eq. 1)."""

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from hfal.config_yaml import SWITCHES
 from hfal.tasks import (
     Generation,
     Pairs,
@@ -18,8 +19,6 @@ from hfal.tasks import (
 )
 from hfal.tasks.relations import MARKERS
 from hfal.tasks.vqa import MOST_ANSWERS
-
-SWITCHES = {"yes": True, "on": True, "no": False, "off": False}
 
 
 class Section(BaseModel):

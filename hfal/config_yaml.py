@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+SWITCHES = {"yes": True, "on": True, "no": False, "off": False}
+"""What these words say where a switch is wanted: elsewhere they are words."""
 MERGE = "tag:yaml.org,2002:merge"
 BOOLEAN = "tag:yaml.org,2002:bool"
 

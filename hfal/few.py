@@ -6,11 +6,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from hfal.config_yaml import SWITCHES
 from hfal.errors import HfalError
 from hfal.tasks.base import Task
 
-ON = (True, "yes", "on", "true")
-OFF = (False, "no", "off", "false", "none")
+WORDS = SWITCHES | {"true": True, "false": False, "none": False}
+"""Words that switch an option on, with its usual settings, or off."""
 
 
 class Option(BaseModel):
@@ -100,12 +101,8 @@ class FewLabels(Option):
     @field_validator("adapt", mode="before")
     @classmethod
     def _kind(cls, value: Any) -> Any:
-        return {"by": value} if isinstance(value, str) and value.lower() not in OFF else _switched(value)
-
-    @field_validator("grow", mode="before")
-    @classmethod
-    def _yes(cls, value: Any) -> Any:
-        return value in ON if isinstance(value, str) and value in (*ON, *OFF) else value
+        kind = isinstance(value, str) and WORDS.get(value.lower()) is not False
+        return {"by": value} if kind else _switched(value)
 
     @field_validator("pseudo_labels", "clean_labels", mode="before")
     @classmethod
@@ -127,7 +124,5 @@ class FewLabels(Option):
 
 def _switched(value: Any) -> Any:
     """A switch as settings that are the usual ones, or none."""
-    switch = value.lower() if isinstance(value, str) else value
-    if isinstance(switch, (str, bool)):
-        return {} if switch in ON else None if switch in OFF else value
-    return value
+    switch = WORDS.get(value.lower(), value) if isinstance(value, str) else value
+    return {} if switch is True else None if switch is False else value

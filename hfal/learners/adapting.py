@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,13 @@ class PoolReader:
     """The model that is loaded: the one named, or the one that has read the pool."""
     _temporary: tempfile.TemporaryDirectory[str] | None = None
 
+    @abstractmethod
     def _texts(self) -> TokenCache:
         """What tokenizes the texts that are read."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _reload(self) -> None:
         """Take up the weights at `weights_at`."""
-        raise NotImplementedError
 
     def read_pool(self, rows: Dataset) -> dict[str, Any]:
         """Adapt the encoder to all rows of the pool, where that is asked for, and say what it took.
@@ -57,3 +58,8 @@ class PoolReader:
             self.weights_at = place
             self._reload()
         return {"adapted": found}
+
+    def read_as(self, other: PoolReader) -> None:
+        """Take up what another learner of the same kind has read."""
+        self._temporary, self.weights_at = other._temporary, other.weights_at
+        self._reload()

@@ -18,7 +18,7 @@ from hfal.errors import HfalError
 from hfal.few import FewLabels
 from hfal.functional import label_pairs
 from hfal.learners.fine_tune import FineTune
-from hfal.learners.heads import HeadFitter
+from hfal.learners.heads import HeadFitter, put_head
 from hfal.learners.warm import Before
 from hfal.reading import frozen_model
 from hfal.signals import Needs
@@ -165,9 +165,7 @@ class Contrastive(FineTune):
         features = self.signals(rows, Needs(pool=frozenset({"features"}))).get("features")
         fitter = HeadFitter(self.task, self.C, 0.0, threshold=True, seed=derive_seed("folds", self.seed))
         weight, bias, _ = fitter.rows(features.numpy().astype(np.float64), labels, weights)
-        with torch.no_grad():
-            model.classifier.weight.copy_(torch.from_numpy(weight))
-            model.classifier.bias.copy_(torch.from_numpy(bias))
+        put_head(model.classifier, weight, bias)
         return FitReport(report.steps, report.loss, report.details | {"pairs": len(first)})
 
     @property

@@ -98,7 +98,8 @@ class Ensemble:
         self.task, self.seed, self.cache, self.temperature = task, seed, cache, 1.0
         if self.by == "anchor" and (task.per_word or task.multi_label) and isinstance(self.of, FrozenHead):
             raise HfalError(f"learner.by: anchor is for rows with one label, not for {task.name}: take bootstrap")
-        self.of.bind(task, seed, cache)
+        if isinstance(self.of, FrozenHead):
+            self.of.bind(task, seed, cache)
         self.members = [self._member(number) for number in range(self.size)]
 
     def _member(self, number: int) -> FrozenHead | FineTune:
@@ -124,12 +125,14 @@ class Ensemble:
 
     def read_pool(self, rows: Dataset) -> dict[str, Any]:
         """See `PoolReader.read_pool`; all members have the one encoder that read the pool."""
-        found = self.of.read_pool(rows)
-        if found and isinstance(self.of, FrozenHead):
-            self.members = [self._member(number) for number in range(self.size)]
-        elif found:
-            for one in self.members:
-                one.read_pool(rows)
+        if isinstance(self.of, FrozenHead):
+            found = self.of.read_pool(rows)
+            self.members = [self._member(number) for number in range(self.size)] if found else self.members
+            return found
+        first, *others = self.members
+        found = first.read_pool(rows)
+        for one in others if found else ():
+            one.read_as(first)
         return found
 
     def learn_source(self, rows: Dataset) -> None:

@@ -25,7 +25,7 @@ from hfal.functional import Ragged
 from hfal.learners.base import evaluate, outputs_of
 from hfal.learners.fine_tune import FineTune
 from hfal.learners.frozen_signals import FrozenSignals, Slots, seen_words
-from hfal.learners.heads import FOLDS, HeadFitter
+from hfal.learners.heads import FOLDS, HeadFitter, put_head
 from hfal.learners.staged import Judge, fit_in_stages, grown
 from hfal.linear import Batches
 from hfal.models import POOLINGS, check_pooling, max_length_of, quiet
@@ -244,12 +244,8 @@ class FrozenHead(FrozenSignals):
 
     def _take(self, weight: NDArray[np.float64], bias: NDArray[np.float64]) -> None:
         """A fitted head becomes the one in use."""
-        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-            raise HfalError("the head's weights are not finite after fitting")
         assert self._model is not None
-        with torch.no_grad():
-            self._model.classifier.weight.copy_(torch.from_numpy(weight))
-            self._model.classifier.bias.copy_(torch.from_numpy(bias))
+        put_head(self._model.classifier, weight, bias)
         self._trained = True
 
     @property

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from hfal.errors import HfalError
 from hfal.functional import Ragged, boundary_step
@@ -20,6 +20,19 @@ FOLDS = 5
 """Parts of the labels that take turns to say where the threshold should be."""
 
 Array = NDArray[np.float64]
+
+
+def put_head(layer: nn.Linear, weight: Array, bias: Array) -> None:
+    """Give a layer the weights [C, D] and biases [C] that were fitted.
+
+    Raises:
+        HfalError: they are not finite; the layer stays as it was.
+    """
+    if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+        raise HfalError("the head's weights are not finite after fitting")
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(weight))
+        layer.bias.copy_(torch.from_numpy(bias))
 
 
 @dataclass(frozen=True)

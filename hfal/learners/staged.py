@@ -82,13 +82,13 @@ def doubtful(
     present = np.unique(labels)
     if np.bincount(labels)[present].min() < settings.folds or len(present) < 2:
         return np.empty(0, dtype=np.int64)
-    fold = folds_of(labels, settings.folds, seed)
-    probabilities = np.empty((len(labels), len(present)))
-    for number in range(settings.folds):
-        once(train.select(np.flatnonzero(fold != number)), None)
-        held = np.flatnonzero(fold == number)
-        logits = judge(train.select(held))[:, torch.from_numpy(present)]
-        probabilities[held] = logits.double().softmax(1).numpy()
+
+    def trained(rows: Dataset) -> Judge:
+        once(rows, None)
+        return judge
+
+    logits = unseen(train, folds_of(labels, settings.folds, seed), trained)
+    probabilities = logits[:, torch.from_numpy(present)].double().softmax(1).numpy()
     ranked = _issues(np.searchsorted(present, labels), probabilities)
     return np.sort(ranked[: int(settings.most * len(labels))])
 
@@ -101,6 +101,16 @@ def folds_of(labels: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int
         order = torch.randperm(len(mine), generator=generator_for("folds", seed, int(name))).numpy()
         fold[mine[order]] = np.arange(len(mine)) % folds
     return fold
+
+
+def unseen(train: Dataset, fold: NDArray[np.int64], trained: Callable[[Dataset], Judge]) -> Tensor:
+    """[N, C] logits of each row by a model that was trained on the other folds."""
+    found: dict[int, Tensor] = {}
+    for number in np.unique(fold):
+        judge = trained(train.select(np.flatnonzero(fold != number)))
+        held = np.flatnonzero(fold == number)
+        found.update(zip(held.tolist(), judge(train.select(held)), strict=True))
+    return torch.stack([found[row] for row in range(len(train))])
 
 
 def grown(sizes: Sequence[Any], train: Dataset, folds: int, seed: int, once: Callable[[Any, Dataset], Judge]) -> Any:
@@ -117,15 +127,8 @@ def grown(sizes: Sequence[Any], train: Dataset, folds: int, seed: int, once: Cal
     fold = folds_of(labels, folds, seed)
 
     def loss(size: Any) -> float:
-        total = 0.0
-        for number in np.unique(fold):
-            judge = once(size, train.select(np.flatnonzero(fold != number)))
-            held = np.flatnonzero(fold == number)
-            wanted = torch.from_numpy(labels[held])
-            total += float(
-                torch.nn.functional.cross_entropy(judge(train.select(held)).double(), wanted, reduction="sum")
-            )
-        return total
+        logits = unseen(train, fold, lambda rows: once(size, rows))
+        return float(torch.nn.functional.cross_entropy(logits.double(), torch.from_numpy(labels)))
 
     if len(np.unique(fold)) < 2:
         return sizes[0]

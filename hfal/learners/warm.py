@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from hfal.tasks.base import Task
 from hfal.training import Examples, Weights
 
 Incremental = Literal["restart", "continue", "shrink_and_perturb", "replay", "meta"]
-INCREMENTAL: tuple[str, ...] = ("restart", "continue", "shrink_and_perturb", "replay", "meta")
+INCREMENTAL = get_args(Incremental)
 SHRINK = 0.6
 """Share of the model before that is left, the rest being fresh weights (Ash and Adams 2020 shrink by 0.6 too)."""
 

@@ -197,6 +197,12 @@ def check_whole(name: str, value: object, least: int = 1) -> None:
         raise HfalError(f"{name} must be a whole number of at least {least}, got {value!r}")
 
 
+def check_then(then: object) -> None:
+    """Refuse to wrap what is no strategy."""
+    if not isinstance(then, Strategy):
+        raise HfalError(f"then must be a strategy, got {then!r}")
+
+
 class Scored:
     """Base of strategies that give each row a score: the score is computed inside the pass.
 

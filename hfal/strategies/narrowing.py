@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hfal import functional as F
-from hfal.errors import HfalError
 from hfal.neighbours import Neighbours
 from hfal.signals import Needs
-from hfal.strategies.base import Context, Selection, Strategy, all_needs, check_whole, register
+from hfal.strategies.base import Context, Selection, Strategy, all_needs, check_then, check_whole, register
 
 
 @dataclass(frozen=True)
@@ -24,8 +23,7 @@ class _Near:
     neighbours: int = 100
 
     def __post_init__(self) -> None:
-        if not isinstance(self.then, Strategy):
-            raise HfalError(f"then must be a strategy, got {self.then!r}")
+        check_then(self.then)
         check_whole("neighbours", self.neighbours)
 
     @property

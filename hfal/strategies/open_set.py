@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hfal.errors import HfalError
 from hfal.linear import fit_logistic
 from hfal.signals import Needs
-from hfal.strategies.base import Context, Selection, Strategy, check_whole, later, register
+from hfal.strategies.base import Context, Selection, Strategy, check_then, check_whole, later, register
 
 C = 10.0
 """Inverse strength of the filter's penalty, as of a frozen head."""
@@ -33,8 +32,7 @@ class PassingBy:
     least: int = 3
 
     def __post_init__(self) -> None:
-        if not isinstance(self.then, Strategy):
-            raise HfalError(f"then must be a strategy, got {self.then!r}")
+        check_then(self.then)
         check_whole("least", self.least)
 
     @property
