@@ -1,8 +1,11 @@
 """Imports go one way: functional <- strategies <- loop; signals <- inference <- learners <- loop; cli on top."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -102,3 +105,33 @@ def test_functional_stands_alone():
 def test_help_does_not_wait_for_torch():
     code = "import sys, hfal.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def third_party(path):
+    """Top names of what a file imports from outside the standard library and hfal, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+        yield from {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"hfal"}
+
+
+def canonical(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def declared(project):
+    """Names of the distributions that pyproject asks for: of the core, and of any extra."""
+    extras = [each for group in project["optional-dependencies"].values() for each in group]
+    return tuple(
+        {canonical(re.match(r"[\w.-]+", each)[0]) for each in asked} for asked in (project["dependencies"], extras)
+    )
+
+
+def test_what_is_imported_is_asked_for_by_name():
+    """A module that came only with something else is gone the day that the other drops it (as httpx did)."""
+    core, extras = declared(tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"])
+    of_module = packages_distributions()
+    for path in ROOT.rglob("*.py"):
+        for module in third_party(path):
+            owners = {canonical(each) for each in of_module.get(module, [module])}
+            assert owners & (core | extras), f"{path.relative_to(ROOT)} imports {module}, which pyproject does not name"
