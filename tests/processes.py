@@ -1,30 +1,94 @@
-"""`hfal run` on several processes of this machine."""
+"""`hfal` in other processes of this machine, which start quickly or once for several runs."""
 
+import contextlib
+import io
+import json
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
+from hfal.cli import main
 from hfal.config import load_config
 from hfal.running import run_config
 
 
 def run_on(processes, config, *changes):
-    """Run a config on so many processes, to its end."""
-    options = [part for change in changes for part in ("--set", change)]
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--standalone"),
-            *("-m", "hfal", "run", str(config), *options),
-        ],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    """Run a config on so many processes, to its end; what was printed."""
+    return run_all_on(processes, config, [changes])[0]
+
+
+def run_all_on(processes, config, runs):
+    """The same with several lists of changes, in processes that start once: what each run printed, in all of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        asked = Path(folder) / "runs.json"
+        asked.write_text(json.dumps([["run", str(config), *options_of(changes)] for changes in runs]))
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--standalone"),
+                *("-m", "tests.processes", str(asked)),
+            ],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},  # sums in one order
+            cwd=Path(__file__).parent.parent,
+            timeout=400,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        said = [json.loads(path.read_text()) for path in sorted(Path(folder).glob("said-*.json"))]
+        return ["".join(parts) for parts in zip(*said, strict=True)]
 
 
 def run_here(config, *changes):
     """The same in this process: what other numbers of processes are held against."""
     return run_config(load_config(config, changes), lambda *_: None)
+
+
+def forked(*arguments, said=os.devnull, **environment):
+    """`hfal ARGUMENTS` in a process of its own, which need not import anything first; it prints into the file `said`.
+
+    It can be killed and interrupted as any other.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["hfal.cli", "hfal.cli.runs", "hfal.running", "hfal.labeling.page"])
+    process = context.Process(target=_forked, args=(list(map(str, arguments)), str(said), environment))
+    process.start()
+    return process
+
+
+def _forked(arguments, said, environment):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where tests run in the background
+    os.environ.update(environment)
+    file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    sys.argv = ["hfal", *arguments]
+    main()
+
+
+def options_of(changes):
+    """As the command line has them."""
+    return [part for change in changes for part in ("--set", change)]
+
+
+def _run_one_by_one(asked):
+    """In each process: run them, and leave what it printed."""
+    said = []
+    for arguments in json.loads(asked.read_text()):
+        sys.argv = ["hfal", *arguments]
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            try:
+                main()
+            except SystemExit as stop:
+                if stop.code:
+                    raise
+        said.append(out.getvalue())
+    asked.with_name(f"said-{os.environ['RANK']}.json").write_text(json.dumps(said))
+
+
+if __name__ == "__main__":
+    _run_one_by_one(Path(sys.argv[1]))

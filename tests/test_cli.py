@@ -20,6 +20,7 @@ from transformers import AutoModelForSequenceClassification
 from hfal.cli import main
 from hfal.cli.app import CtrlC
 from tests.conftest import NAMES, make_rows
+from tests.processes import forked, options_of, run_all_on, run_here
 
 
 @dataclass
@@ -318,21 +319,21 @@ def test_resume_after_kill_picks_the_same_rows(project, tmp_path):
     options = [part for change in sets for part in ("--set", change)]
     whole = hfal("run", project[0] / "config.yaml", *options, "--set", f"output_dir={tmp_path}/whole")
     assert whole.returncode == 0, whole.stderr
-    command = [sys.executable, "-m", "hfal", "run", str(project[0] / "config.yaml"), *options]
-    command += ["--set", f"output_dir={tmp_path}/killed"]
+    command = ["run", project[0] / "config.yaml", *options, "--set", f"output_dir={tmp_path}/killed"]
     kills = 0
     for patience in (25, 1, 8, 3, 14, 6, 2, 10, 400):
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            before = written(tmp_path / "killed")
-            deadline = time.monotonic() + 90
-            while process.poll() is None and time.monotonic() < deadline:
-                if written(tmp_path / "killed") >= before + patience:
-                    os.kill(process.pid, signal.SIGKILL)
-                    kills += 1
-                    break
-                time.sleep(0.002)
+        before = written(tmp_path / "killed")
+        process = forked(*command)
+        deadline = time.monotonic() + 90
+        while process.is_alive() and time.monotonic() < deadline:
+            if written(tmp_path / "killed") >= before + patience:
+                process.kill()
+                kills += 1
+                break
+            time.sleep(0.002)
+        process.join()
     assert kills >= 4
-    assert process.returncode == 0
+    assert process.exitcode == 0
     for place in ("", "baseline"):
         assert selections(tmp_path / "killed" / place) == selections(tmp_path / "whole" / place)
 
@@ -351,19 +352,17 @@ def test_ctrl_c_that_is_lost_in_a_destructor_stops_at_the_end_of_the_round():
 
 
 def test_ctrl_c_says_how_to_go_on(project, tmp_path):
-    command = [sys.executable, "-m", "hfal", "run", str(project[0] / "config.yaml"), "--set", "batch.rows=1"]
-    command += ["--set", f"output_dir={tmp_path}/run", "--set", "budget.rows=90", "--set", "start.rows=5"]
-    heard = {
-        "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
-    }  # also where tests run in the background
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **heard) as process:
-        while not (tmp_path / "run" / "rounds" / "0001").exists() and process.poll() is None:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "run the same command to go on" in stderr and "Traceback" not in stderr
-    assert hfal(*command[3:]).returncode == 0
+    changes = ["batch.rows=1", "budget.rows=60", "start.rows=5", "repeats=1", f"output_dir={tmp_path}/run"]
+    command = ["run", project[0] / "config.yaml", *options_of(changes)]
+    process = forked(*command, said=tmp_path / "said")
+    while not (tmp_path / "run" / "rounds" / "0001").exists() and process.is_alive():
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGINT)
+    process.join(60)
+    said = (tmp_path / "said").read_text()
+    assert process.exitcode == 130
+    assert "run the same command to go on" in said and "Traceback" not in said
+    assert hfal(*command).returncode == 0
 
 
 def test_the_module_runs_as_a_command():
@@ -371,39 +370,40 @@ def test_the_module_runs_as_a_command():
     assert done.returncode == 0 and "predict" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("learner", "strategy"),
-    [
-        ("frozen_head", "bald>badge(prefilter=3)"),
-        ("fine_tune", "bald>badge(prefilter=3)"),
-        ("frozen_head", "exploration(first=waal(steps=20), then=seals(then=cluster_margin, neighbours=30), rounds=1)"),
-        ("fine_tune", "margin>deepfool(prefilter=2)"),
-        ("waal", "waal(steps=20)"),
-    ],
-)
-def test_two_processes_choose_the_same_rows_as_one(project, tmp_path, learner, strategy):
-    kind, weight = ("fine_tune", 0.1) if learner == "waal" else (learner, 0)
-    sets = [f"learner.type={kind}", "repeats=1", "baseline=null", f"strategy={strategy}"]
-    sets += [f"learner.training={{min_steps: 20, num_train_epochs: 1, learning_rate: 1.0e-3, waal: {weight}}}"]
-    options = [part for change in sets for part in ("--set", change)]
-    for processes, name in ((1, "one"), (2, "two")):
-        launch = [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--nproc_per_node",
-            str(processes),
-            "--standalone",
-        ]
-        launch += ["-m", "hfal", "run", str(project[0] / "config.yaml"), *options]
-        done = subprocess.run(
-            [*launch, "--set", f"output_dir={tmp_path / name}"],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},  # sums in one order
-            timeout=200,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("Report:") == 1
-    assert selections(tmp_path / "one") == selections(tmp_path / "two")
+SHARED = {
+    "frozen badge": ("frozen_head", "bald>badge(prefilter=3)", 0),
+    "tuned badge": ("fine_tune", "bald>badge(prefilter=3)", 0),
+    "near labels": (
+        "frozen_head",
+        "exploration(first=waal(steps=20), then=seals(then=cluster_margin, neighbours=30), rounds=1)",
+        0,
+    ),
+    "deepfool": ("fine_tune", "margin>deepfool(prefilter=2)", 0),
+    "waal": ("fine_tune", "waal(steps=20)", 0.1),
+}
+"""Learner, strategy and weight of waal in training."""
+
+
+def shared_changes(name, folder):
+    learner, strategy, weight = SHARED[name]
+    training = f"{{min_steps: 20, num_train_epochs: 1, learning_rate: 1.0e-3, waal: {weight}}}"
+    return [
+        *(f"learner.type={learner}", f"strategy={strategy}", f"learner.training={training}"),
+        *("repeats=1", "baseline=null", f"output_dir={folder / name}"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def on_two(project, tmp_path_factory):
+    """All of them on two processes: where the runs are, and what was printed."""
+    folder = tmp_path_factory.mktemp("two")
+    said = run_all_on(2, project[0] / "config.yaml", [shared_changes(name, folder) for name in SHARED])
+    return folder, dict(zip(SHARED, said, strict=True))
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_two_processes_choose_the_same_rows_as_one(project, on_two, tmp_path, name):
+    folder, said = on_two
+    assert said[name].count("Report:") == 1
+    run_here(project[0] / "config.yaml", *shared_changes(name, tmp_path))
+    assert selections(folder / name) == selections(tmp_path / name)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 import socket
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -13,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.processes import forked
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -73,36 +73,33 @@ def free_port() -> int:
 class Served:
     """`hfal label`, as a process of its own that can be killed and started again on its port."""
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self.folder, self.port, self.environment = folder, free_port(), environment
+    def __init__(self, folder: Path, said: Path, environment: dict[str, str]) -> None:
+        self.folder, self.port, self.said, self.environment = folder, free_port(), said, environment
         self.address = f"http://127.0.0.1:{self.port}/"
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "hfal", "label", str(self.folder), "--port", str(self.port)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self.environment)
+        self.process = forked("label", self.folder, "--port", self.port, said=self.said, **self.environment)
         for _ in range(600):
             try:
                 urllib.request.urlopen(self.address, timeout=5).close()
                 return
             except OSError:
-                assert self.process.poll() is None, self.process.stdout.read().decode()
+                assert self.process.is_alive(), self.said.read_text()
                 time.sleep(0.1)
         raise AssertionError("the page did not come up")
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait()
+        self.process.join()
 
 
 @pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Served]]:
-    import os
-
+def served(tmp_path: Path) -> Iterator[Callable[..., Served]]:
     started: list[Served] = []
 
     def make(folder: Path, **environment: str) -> Served:
-        started.append(Served(folder, {**os.environ, **environment}))
+        started.append(Served(folder, tmp_path / f"said-{len(started)}", environment))
         return started[-1]
 
     yield make

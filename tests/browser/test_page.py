@@ -17,6 +17,7 @@ from hfal.running import run_config
 from tests.browser.conftest import free_port
 from tests.labeling.conftest import made, rows_of, truth_of, waiting  # noqa: F401 - fixtures
 from tests.labeling.test_desk import label_all
+from tests.processes import forked
 from tests.test_cli import hfal
 from tests.test_vqa_run import for_people
 
@@ -347,18 +348,13 @@ def test_beyond_this_machine_only_with_a_password(waiting):  # noqa: F811
 
 
 def test_the_loop_goes_on_beside_the_page(open_page, waiting, tmp_path):  # noqa: F811
-    import subprocess
-    import sys
-
-    folder, port, truth = waiting(), free_port(), truth_of("text")
-    command = [sys.executable, "-m", "hfal", "loop", str(folder), "--label", "--port", str(port)]
-    with open(tmp_path / "log", "w") as log:
-        loop = subprocess.Popen(command, stdout=log, stderr=log)
+    folder, port, truth, log = waiting(), free_port(), truth_of("text"), tmp_path / "log"
+    loop = forked("loop", folder, "--label", "--port", port, said=log)
     try:
         for _ in range(600):
-            if "Label here" in (tmp_path / "log").read_text():
+            if log.exists() and "Label here" in log.read_text():
                 break
-            assert loop.poll() is None, (tmp_path / "log").read_text()
+            assert loop.is_alive(), log.read_text()
             page_wait(0.1)
         page = open_page(f"http://127.0.0.1:{port}/")
         for number in range(36):
@@ -369,7 +365,8 @@ def test_the_loop_goes_on_beside_the_page(open_page, waiting, tmp_path):  # noqa
             )
             text = page.inner_text(".hfal .row")
             page.keyboard.press(str(["bad", "fine", "good"].index(truth[text]) + 1))
-        assert loop.wait(60) == 0, (tmp_path / "log").read_text()
+        loop.join(60)
+        assert loop.exitcode == 0, log.read_text()
     finally:
         loop.kill()
     assert "spent     36 of 36" in hfal("status", folder).stdout
