@@ -186,7 +186,7 @@ class TAVAAL(VAAL):
         known, pool = context.labeled.get("features").float(), context.pool.get("features").float()
         targets = context.targets
         losses = losses_of(cross_fitted(known, targets, context.num_classes, context.generator), targets)
-        ranker = fit_ranker(known[:, None], losses, context.generator)
+        ranker = fit_ranker(known[:, None], losses, context.generator, min(300, self.steps))
         return _ranks(ranker.apply("loss", pool[:, None]))[:, None], _ranks(losses)[:, None]
 
 

@@ -3,8 +3,6 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -135,11 +133,7 @@ def test_what_is_done_is_not_run_again_and_what_is_lacking_is(done, monkeypatch)
 def test_several_processes_give_the_numbers_of_one(done, tmp_path, tiny_model):
     folder, values, _ = done
     again = {**values, "output_dir": str(tmp_path / "b"), "jobs": 2, "sets": {"one": values["sets"]["one"]}, "seeds": 1}
-    (tmp_path / "bench.yaml").write_text(yaml.safe_dump(again))
-    code = "from hfal.cli import main; main()"
-    command = [sys.executable, "-c", code, "bench", str(tmp_path / "bench.yaml")]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert found.returncode == 0, found.stderr
+    run_bench(check_bench(again))
     mine = list(csv.DictReader((tmp_path / "b" / "results.csv").open()))
     theirs = [
         r for r in csv.DictReader((folder / "bench" / "results.csv").open()) if (r["data"], r["seed"]) == ("one", "0")

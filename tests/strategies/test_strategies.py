@@ -19,7 +19,9 @@ from hfal.strategies.base import _REGISTRY, Strategy
 from hfal.tasks import TextClassification, TokenClassification
 
 WRAPPERS = ("exploration", "seals", "anchoral", "passing_by", "auto")
-MADE = [e.name for e in entries() if e.name not in WRAPPERS]
+TRAINED = {"vaal", "tavaal", "waal", "discriminative", "learning_loss"}
+"""Those that train a net of their own: a few steps show what these tests look for."""
+MADE = [f"{e.name}(steps=20)" if e.name in TRAINED else e.name for e in entries() if e.name not in WRAPPERS]
 OF_WORDS = [name for name in MADE if "word" in parse(name).needs.units]
 OF_ROWS = [name for name in MADE if name not in OF_WORDS] + [
     "exploration(first=coreset, then=margin, rounds=4, schedule=decay)",
