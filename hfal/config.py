@@ -355,13 +355,26 @@ def apply_change(values: dict[str, Any], change: str) -> None:
     key, equals, text = change.partition("=")
     if not equals or not key.strip():
         raise HfalError(f"--set {change!r}: expected key=value, as in --set budget.rows=500")
-    *parents, last = key.strip().split(".")
+    try:
+        value = read_yaml(text)
+    except yaml.YAMLError:
+        raise HfalError(f"--set {change!r}: {text!r} is not a YAML value") from None
+    try:
+        put(values, key.strip(), value)
+    except HfalError as error:
+        raise HfalError(f"--set {change!r}: {error}") from None
+
+
+def put(values: dict[str, Any], key: str, value: Any) -> None:
+    """Put a value where `a.b` says.
+
+    Raises:
+        HfalError: `a` holds a value, not a section.
+    """
+    *parents, last = key.split(".")
     at = values
     for parent in parents:
         at = at.setdefault(parent, {})
         if not isinstance(at, dict):
-            raise HfalError(f"--set {change!r}: {parent} is a value, not a section")
-    try:
-        at[last] = read_yaml(text)
-    except yaml.YAMLError:
-        raise HfalError(f"--set {change!r}: {text!r} is not a YAML value") from None
+            raise HfalError(f"{parent} is a value, not a section")
+    at[last] = value

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "hfal"
 LAYERS = [
-    {"errors", "functional", "clock", "quiet", "bringing"},
+    {"errors", "functional", "clock", "quiet", "bringing", "versions"},
     {"signals", "compute", "files", "pictures", "tables", "conll", "config_errors", "config_yaml"},
     {"neighbours", "nets", "linear"},
     {"strategies", "demo", "demo_writing"},

@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -20,19 +20,20 @@ from datasets import Dataset
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from hfal.bench.config import BenchConfig, Hard
+from hfal.bench.config import BenchConfig, Hard, Settings, StrategySection
 from hfal.bench.hard import closed, harder
 from hfal.bench.plain import plain_scores
 from hfal.bringing import bring_in
 from hfal.config import RunConfig, check_config
 from hfal.data import build_data
-from hfal.errors import HfalError
+from hfal.errors import HfalError, listing
 from hfal.files import read_json, write_json
 from hfal.oracles import Simulated
 from hfal.pool import Pool, content_keys
 from hfal.quiet import silence_libraries
 from hfal.running import Part, active_of
 from hfal.tasks.labels import check_columns
+from hfal.versions import versions
 
 RESULT = "result.json"
 
@@ -56,6 +57,19 @@ class Cell:
         path = self.folder / RESULT
         return read_json(path) if path.exists() else None
 
+    def scores(self, metric: str) -> tuple[float, ...]:
+        """Of each round.
+
+        Raises:
+            HfalError: the task has no such metric.
+        """
+        assert self.result is not None
+        rounds = self.result["rounds"]
+        if metric not in rounds[-1]["scores"]:
+            known = listing(rounds[-1]["scores"])
+            raise HfalError(f"sets.{self.data}.metric: there is no {metric!r}; there are: {known}")
+        return tuple(r["scores"][metric] for r in rounds)
+
 
 Data = tuple[Pool, Dataset]
 
@@ -65,8 +79,7 @@ def prepare(config: BenchConfig) -> dict[str, dict[str, Any]]:
     found = {}
     _data.cache_clear()  # files may be others by now
     for name, section in config.sets.items():
-        learner = next(iter(config.learners))
-        run = config.run_of(name, learner, config.strategies[0], Path(config.output_dir))
+        run = config.run_of(name, next(iter(config.learners.values())), config.strategies[0])
         pool, test = _data(_key(run, section.hard))
         check_columns(pool.dataset, [pool.task.label])
         digest = hashlib.blake2b(digest_size=16)
@@ -83,33 +96,53 @@ def prepare(config: BenchConfig) -> dict[str, dict[str, Any]]:
     return found
 
 
-def cells_of(config: BenchConfig, data: dict[str, dict[str, Any]]) -> list[Cell]:
-    """All runs, seed by seed: what was done before an interruption can be compared."""
+def cells_of(
+    config: BenchConfig, data: dict[str, dict[str, Any]], best: Mapping[tuple[str, str], Settings] | None = None
+) -> list[Cell]:
+    """All runs, seed by seed: what was done before an interruption can be compared.
+
+    Args:
+        config: the benchmark.
+        data: what `prepare` found.
+        best: settings of a data set's learner, where they were tried.
+    """
     found = []
     for seed in range(config.seed, config.seed + config.seeds):
         for name in config.sets:
             for learner in config.learners:
+                section = config.learner_with(learner, (best or {}).get((name, learner), {}))
                 for strategy in config.strategies:
-                    run = config.run_of(name, learner, strategy, Path()).record()
-                    hard = config.sets[name].hard
-                    made_of = {"run": run, "seed": seed, "data": data[name]["fingerprint"]}
-                    text = json.dumps(made_of, sort_keys=True)
-                    digest = hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
-                    cell = Cell(
-                        data=name,
-                        learner=learner,
-                        strategy=strategy.name,
-                        seed=seed,
-                        folder=Path(config.output_dir) / "cells" / digest,
-                        config=run,
-                        hard=None if hard is None else hard.model_dump(),
-                        is_baseline=strategy.name == config.baseline,
-                    )
-                    found.append(cell)
+                    run = config.run_of(name, section, strategy)
+                    found.append(cell_of(config, data, name, learner, strategy, seed, run))
     return found
 
 
-def run_cells(config: BenchConfig, cells: Sequence[Cell]) -> None:
+def cell_of(
+    config: BenchConfig,
+    data: dict[str, dict[str, Any]],
+    name: str,
+    learner: str,
+    strategy: StrategySection,
+    seed: int,
+    run: RunConfig,
+) -> Cell:
+    """A run with its place, which all that decides its numbers is in."""
+    record, hard = run.record(), config.sets[name].hard
+    made_of = {"run": record, "seed": seed, "data": data[name]["fingerprint"], "versions": versions()}
+    digest = hashlib.blake2b(json.dumps(made_of, sort_keys=True).encode(), digest_size=10).hexdigest()
+    return Cell(
+        data=name,
+        learner=learner,
+        strategy=strategy.name,
+        seed=seed,
+        folder=Path(config.output_dir) / "cells" / digest,
+        config=record,
+        hard=None if hard is None else hard.model_dump(),
+        is_baseline=strategy.name == config.baseline,
+    )
+
+
+def run_cells(config: BenchConfig, cells: Sequence[Cell], what: str = "runs") -> None:
     """Run what is not done yet, several at a time.
 
     Of each data set and learner one run goes first: it embeds what the others read.
@@ -131,7 +164,7 @@ def run_cells(config: BenchConfig, cells: Sequence[Cell]) -> None:
         ahead = [cell for cell in missing if cell is first[cell.data, cell.learner]]
         behind = [cell for cell in missing if cell is not first[cell.data, cell.learner]]
         done = len(cells) - len(missing)
-        with tqdm(total=len(cells), initial=done, desc="runs", unit="run", disable=None) as bar:
+        with tqdm(total=len(cells), initial=done, desc=what, unit="run", disable=None) as bar:
             for part in (ahead, behind):
                 for cell in _together(part, jobs, folder / "cache", config.imports):
                     bar.set_postfix_str(f"{cell.data} {cell.strategy} seed {cell.seed}", refresh=False)
@@ -224,16 +257,17 @@ def run_cell(cell: Cell, cache: Path) -> None:
 def _key(run: RunConfig, hard: Hard | None) -> str:
     """What decides the rows of a run."""
     record = run.record()
-    parts = {name: record[name] for name in ("pool", "test", "task", "seed")}
+    parts = {name: record[name] for name in ("pool", "test", "validation", "task", "seed")}
     return json.dumps([parts, None if hard is None else hard.model_dump()], sort_keys=True)
 
 
 @lru_cache(maxsize=4)
 def _data(key: str) -> Data:
-    """The pool and the test rows: read once by each process."""
+    """The pool, and the rows to be scored on: of validation where there are some, else of test. Read once a process."""
     parts, hard = json.loads(key)
     config = check_config({**parts, "output_dir": "-", "learner": {"model": "-"}, "budget": 1, "batch": 1})
-    pool, test, _ = build_data(config, config.task.build())
+    pool, test, validation = build_data(config, config.task.build())
+    test = test if validation is None else validation
     assert test is not None
     if hard is not None:
         how, task = Hard.model_validate(hard), pool.task

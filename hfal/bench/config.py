@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -16,13 +17,14 @@ from hfal.config import (
     Spec,
     Start,
     apply_change,
+    put,
     read_values,
     with_types,
 )
 from hfal.config_errors import checked
 from hfal.config_learners import LearnerSection
 from hfal.config_tasks import Section, TaskSection, TextTask
-from hfal.errors import nearest
+from hfal.errors import HfalError, nearest
 from hfal.files import read_json
 
 LOCK = "bench.lock.json"
@@ -67,6 +69,24 @@ class SetSection(Section):
     batch: Amount | None = None
 
 
+Settings = dict[str, Any]
+"""Values of a learner by their keys, as `training.learning_rate`."""
+
+
+class Tune(Section):
+    """Settings of learners that are tried before anything is compared; the best for the baseline are those of all.
+
+    Attributes:
+        settings: learner -> key, as `training.learning_rate` -> values; every combination is tried.
+        rows: of each pool, held out from the trials and scored; the comparison may ask for them again.
+        seeds: runs of each trial, by seeds that no compared run has.
+    """
+
+    settings: dict[str, dict[str, Annotated[list[Any], Field(min_length=1)]]] = Field(min_length=1)
+    rows: int = Field(500, ge=2)
+    seeds: int = Field(1, ge=1)
+
+
 class StrategySection(Section):
     """A strategy under a name of its own.
 
@@ -77,6 +97,15 @@ class StrategySection(Section):
     name: str
     strategy: Spec
     start: Spec | None = None
+
+
+def combinations(values: dict[str, list[Any]]) -> list[Settings]:
+    """Each value of each setting with each of the others."""
+    return [dict(zip(values, each, strict=True)) for each in product(*values.values())]
+
+
+class _Learner(Section):
+    learner: LearnerSection
 
 
 class BenchConfig(Section):
@@ -95,6 +124,7 @@ class BenchConfig(Section):
         seeds: how many; run k has seed `seed + k`.
         seed: the first; it draws the rows of pool and test too, which are the same for all runs.
         jobs: runs that go on together; one for each core where it is not given.
+        tune: settings of learners to be tried first.
     """
 
     output_dir: str
@@ -109,6 +139,7 @@ class BenchConfig(Section):
     seeds: int = Field(5, ge=1)
     seed: int = Field(0, ge=0)
     jobs: int | None = Field(None, ge=1)
+    tune: Tune | None = None
 
     @field_validator("strategies", mode="before")
     @classmethod
@@ -127,17 +158,43 @@ class BenchConfig(Section):
             raise ValueError(f"baseline: {self.baseline!r} is not among the strategies{nearest(self.baseline, names)}")
         return self
 
-    def run_of(self, name: str, learner: str, strategy: StrategySection, folder: Path) -> RunConfig:
-        """One run of the matrix, without its seed."""
+    @model_validator(mode="after")
+    def _can_be_tuned(self) -> Self:
+        for name, values in (self.tune.settings if self.tune else {}).items():
+            if name not in self.learners:
+                raise ValueError(f"tune.settings: there is no learner {name!r}{nearest(name, self.learners)}")
+            for settings in combinations(values):
+                try:
+                    self.learner_with(name, settings)
+                except HfalError as error:
+                    raise ValueError(f"tune.settings.{error}") from None
+        return self
+
+    def learner_with(self, name: str, settings: Settings) -> LearnerSection:
+        """A learner with some of its values changed.
+
+        Raises:
+            HfalError: it has no such value.
+        """
+        values = self.learners[name].model_dump(mode="json", by_alias=True)
+        for key, value in settings.items():
+            try:
+                put(values, key, value)
+            except HfalError as error:
+                raise HfalError(f"{name}: {error}") from None
+        return checked(_Learner, {"learner": values}, name).learner
+
+    def run_of(self, name: str, learner: LearnerSection, strategy: StrategySection) -> RunConfig:
+        """One run of the matrix, without its seed and its place."""
         section = self.sets[name]
         start = self.start if strategy.start is None else self.start.model_copy(update={"strategy": strategy.start})
         return RunConfig(
-            output_dir=str(folder),
+            output_dir=str(Path()),
             seed=self.seed,
             pool=section.pool,
             test=section.test,
             task=section.task,
-            learner=self.learners[learner],
+            learner=learner,
             strategy=strategy.strategy,
             start=start,
             baseline=None,

@@ -10,7 +10,7 @@ import numpy as np
 
 from hfal.bench.cells import Cell
 from hfal.bench.config import BenchConfig
-from hfal.errors import HfalError, listing
+from hfal.bench.tuning import Tuned
 from hfal.evaluation import Curve, area_under_curve, cost_to_reach, mean_curve
 from hfal.evaluation.comparing import Comparison, Ranks, compare, deficiency, holm, ranked
 
@@ -65,6 +65,7 @@ class Summary:
         overall: way -> its comparison with the baseline over all pairs of data set and seed.
         ranks: of the ways over the data sets; None for a single one.
         wins: way, other way -> data sets on which it is better, not told apart, worse.
+        tuned: which settings were tried before.
     """
 
     baseline: str
@@ -72,6 +73,7 @@ class Summary:
     overall: dict[str, Comparison]
     ranks: Ranks | None
     wins: dict[tuple[str, str], tuple[int, int, int]]
+    tuned: tuple[Tuned, ...] = ()
 
 
 def way_of(cell: Cell, config: BenchConfig) -> str:
@@ -79,7 +81,9 @@ def way_of(cell: Cell, config: BenchConfig) -> str:
     return cell.strategy if len(config.learners) == 1 else f"{cell.learner}: {cell.strategy}"
 
 
-def summarize(config: BenchConfig, data: dict[str, dict[str, Any]], cells: Sequence[Cell]) -> Summary:
+def summarize(
+    config: BenchConfig, data: dict[str, dict[str, Any]], cells: Sequence[Cell], tuned: tuple[Tuned, ...] = ()
+) -> Summary:
     """The statistics of all runs, which must be done.
 
     Wins count data sets on which the 95% interval of the paired difference is clear of 0.
@@ -93,7 +97,7 @@ def summarize(config: BenchConfig, data: dict[str, dict[str, Any]], cells: Seque
     overall = _corrected({way: compare(chained[way], chained[baseline]) for way in ways if way != baseline})
     ranks = ranked({way: [float(np.mean(a)) for a in areas[way]] for way in ways}) if len(tables) > 1 else None
     wins = {(a, b): _wins(areas[a], areas[b]) for a in ways for b in ways if a != b}
-    return Summary(baseline, tables, overall, ranks, wins)
+    return Summary(baseline, tables, overall, ranks, wins, tuned)
 
 
 def _line(table: Table, way: str) -> Line:
@@ -122,11 +126,9 @@ def _table(config: BenchConfig, name: str, metric: str, cells: Sequence[Cell], b
         if result is None:
             continue
         rounds = result["rounds"]
-        if metric not in rounds[-1]["scores"]:
-            raise HfalError(f"sets.{name}.metric: there is no {metric!r}; there are: {listing(rounds[-1]['scores'])}")
         by_labels = unit == "rows" and "purity" not in result  # rows of no class cost as much as others
         costs = [float(r["labels"] if by_labels else r["spent"]) for r in rounds]
-        curve = Curve(tuple(costs), tuple(r["scores"][metric] for r in rounds))
+        curve = Curve(tuple(costs), cell.scores(metric))
         curves.setdefault(way_of(cell, config), []).append(curve)
         if "purity" in result:
             purity.setdefault(way_of(cell, config), []).append(result["purity"])

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from hfal.bench.cells import Cell, cell_of, run_cells
-from hfal.bench.config import BenchConfig, Settings
+from hfal.bench.config import BenchConfig, Settings, combinations
+from hfal.config import Source
+from hfal.errors import HfalError
 from hfal.evaluation import Curve, area_under_curve
 
 
@@ -37,52 +39,52 @@ class Tuned:
 
 
 def tune(config: BenchConfig, data: dict[str, dict[str, Any]]) -> tuple[Tuned, ...]:
-    """Run what is not done yet of the trials: each data set x each learner with settings to try."""
+    """Run what is not done yet of the trials: each data set x each learner that has settings to try.
+
+    Raises:
+        HfalError: more rows are to be held out than half a pool.
+    """
     if config.tune is None:
         return ()
-    trials = {
-        (name, learner, at): (settings, _cells(config, data, name, learner, settings))
-        for name in config.sets
-        for learner, values in config.tune.settings.items()
-        for at, settings in enumerate(combinations(values))
-    }
-    run_cells(config, [cell for _, cells in trials.values() for cell in cells], "trials")
-    found: dict[tuple[str, str], list[tuple[Settings, float]]] = {}
-    for (name, learner, _), (settings, cells) in trials.items():
-        found.setdefault((name, learner), []).append((settings, _height(cells, data[name]["metric"])))
-    return tuple(Tuned(name, learner, tuple(tried)) for (name, learner), tried in found.items())
+    for name, found in data.items():
+        if 2 * config.tune.rows > found["rows"]:
+            raise HfalError(f"tune.rows: {config.tune.rows} is more than half of the {found['rows']} rows of {name}")
+    names = list(product(config.sets, config.tune.settings))
+    trials = {at: _trials(config, data, *at) for at in names}
+    run_cells(config, [cell for found in trials.values() for _, cells in found for cell in cells], "trials")
+    return tuple(
+        Tuned(name, learner, tuple((settings, _height(cells, data[name]["metric"])) for settings, cells in found))
+        for (name, learner), found in trials.items()
+    )
 
 
-def combinations(values: dict[str, list[Any]]) -> list[Settings]:
-    """Each value of each setting with each of the others."""
-    return [dict(zip(values, each, strict=True)) for each in product(*values.values())]
-
-
-def _cells(
-    config: BenchConfig, data: dict[str, dict[str, Any]], name: str, learner: str, settings: Settings
-) -> list[Cell]:
-    """The baseline with these settings, by seeds that no compared run has, scored on rows of the pool."""
+def _trials(
+    config: BenchConfig, data: dict[str, dict[str, Any]], name: str, learner: str
+) -> list[tuple[Settings, list[Cell]]]:
+    """The baseline with each setting, by seeds that no compared run has, scored on rows of the pool."""
     assert config.tune is not None
     strategy = next(one for one in config.strategies if one.name == config.baseline)
-    run = config.run_of(name, config.learner_with(learner, settings), strategy)
-    held = run.pool.model_copy(update={"rows": config.tune.rows})
-    run = run.model_copy(update={"validation": held})
     first = config.seed + config.seeds
-    told = ", ".join(f"{key}={value}" for key, value in settings.items())
-    return [
-        cell_of(config, data[name], name, f"{learner} ({told})", strategy, seed, run)
-        for seed in range(first, first + config.tune.seeds)
-    ]
+    found = []
+    for settings in combinations(config.tune.settings[learner]):
+        run = config.run_of(name, config.learner_with(learner, settings), strategy)
+        pool = {key: getattr(run.pool, key) for key in Source.model_fields}
+        run = run.model_copy(update={"validation": Source(**pool | {"rows": config.tune.rows})})
+        shown = f"{learner} ({told(settings)})"
+        seeds = range(first, first + config.tune.seeds)
+        found.append((settings, [cell_of(config, data, name, shown, strategy, seed, run) for seed in seeds]))
+    return found
+
+
+def told(settings: Settings) -> str:
+    """As people read it."""
+    return ", ".join(f"{key}: {value}" for key, value in settings.items())
 
 
 def _height(cells: Sequence[Cell], metric: str) -> float:
-    areas = []
+    """Mean height of the curves."""
+    found = []
     for cell in cells:
-        assert cell.result is not None
-        rounds = cell.result["rounds"]
-        areas.append(
-            area_under_curve(
-                Curve(tuple(float(r["spent"]) for r in rounds), tuple(r["scores"][metric] for r in rounds))
-            )
-        )
-    return float(np.mean(areas))
+        rounds = (cell.result or {"rounds": []})["rounds"]
+        found.append(area_under_curve(Curve(tuple(r["spent"] for r in rounds), cell.scores(metric))))
+    return float(np.mean(found))

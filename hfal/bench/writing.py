@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import platform
 from collections.abc import Iterable, Sequence
-from importlib import metadata
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,13 @@ from hfal.bench.cells import Cell
 from hfal.bench.config import LOCK, BenchConfig
 from hfal.bench.pictures import draw_ranks
 from hfal.bench.summary import Line, Summary, Table
+from hfal.bench.tuning import told
 from hfal.evaluation.comparing import Comparison
 from hfal.files import write_file, write_json, write_text
 from hfal.report.figures import Line as Drawn
 from hfal.report.figures import as_svg, draw_curves, saver, title_of
-from hfal.report.page import PACKAGES, page_of
+from hfal.report.page import page_of
+from hfal.versions import versions
 
 DRAWN = 8
 """Ways that a picture shows: the baseline, and the best of the others."""
@@ -30,7 +31,7 @@ def write_bench(config: BenchConfig, data: dict[str, dict[str, Any]], cells: Seq
     All files but `seconds.csv` are the same, byte by byte, where the same benchmark is run again.
     """
     folder = Path(config.output_dir)
-    tables, lock = tables_of(config, summary), _lock(config, data)
+    tables, lock = tables_of(config, summary), _lock(config, data, summary)
     write_text(folder / "results.csv", _csv(_results(cells)))
     write_text(folder / "comparisons.csv", _csv(_comparisons(summary)))
     write_text(folder / "seconds.csv", _csv(_seconds(cells)))
@@ -139,6 +140,8 @@ def tables_of(config: BenchConfig, summary: Summary) -> list[tuple[str, list[str
         found.append((table.data, head, rows))
     if len(summary.tables[0].lines) > 2:
         found.append(_wins(summary))
+    if summary.tuned:
+        found.append(_tuned(summary))
     return found
 
 
@@ -181,6 +184,15 @@ def _wins(summary: Summary) -> tuple[str, list[str], Cells]:
     return "Wins, ties and losses of the row against the column", ["", *ways], rows
 
 
+def _tuned(summary: Summary) -> tuple[str, list[str], Cells]:
+    rows = [
+        [f"{one.data}: {one.learner}", told(settings), f"{height:.3f}", "taken" if settings == one.best else ""]
+        for one in summary.tuned
+        for settings, height in one.tried
+    ]
+    return f"Settings tried with {summary.baseline}, on rows held out", ["learner", "settings", "mean", ""], rows
+
+
 def _markdown(title: str, head: list[str], rows: Cells) -> str:
     lines = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
     lines.insert(1, ["---"] * len(head))
@@ -200,12 +212,12 @@ def _latex(title: str, head: list[str], rows: Cells) -> str:
     return "\n".join([f"% {title}", *frame])
 
 
-def _lock(config: BenchConfig, data: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _lock(config: BenchConfig, data: dict[str, dict[str, Any]], summary: Summary) -> dict[str, Any]:
     """All that the numbers depend on."""
-    versions = {name: metadata.version(name) for name in PACKAGES}
     return {
         "config": config.model_dump(mode="json", by_alias=True),
         "data": data,
         "seeds": list(range(config.seed, config.seed + config.seeds)),
-        "versions": versions | {"python": platform.python_version()},
+        "tuned": [asdict(one) | {"best": one.best} for one in summary.tuned],
+        "versions": versions(),
     }

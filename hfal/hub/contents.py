@@ -19,11 +19,11 @@ from hfal.errors import HfalError
 from hfal.kept import INDEX, KEPT
 from hfal.report.view import RunView, task_of
 from hfal.tasks.base import TYPED
+from hfal.versions import versions
 
 PROVENANCE = "hfal.json"
 MIRROR = "run"
 """The run folder's own files, from which `hfal clone` goes on."""
-PACKAGES = ("hfal", "torch", "transformers", "datasets", "accelerate")
 
 
 def config_name(number: int) -> str:
@@ -169,7 +169,7 @@ def provenance(run: RunView, licence: str | None, rounds: dict[str, Any]) -> dic
     """What `hfal.json` says."""
     return {
         "hfal": metadata.version("hfal"),
-        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "versions": versions(),
         "licence": licence,
         "config": shared_config(run),
         "pool": {key: value for key, value in run.pool.items() if key != "cheapest"},

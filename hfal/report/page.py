@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import platform
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +23,8 @@ from hfal.report.together import agreement_of
 from hfal.report.view import RunView, open_run
 from hfal.rounds import Round
 from hfal.tasks.base import TYPED
+from hfal.versions import versions
 
-PACKAGES = ("hfal", "torch", "transformers", "datasets", "accelerate", "numpy", "scikit-learn")
 MAX_BALANCE_CLASSES = 12
 PICTURE = 128
 """Pixels of the longest side of a picture in the report."""
@@ -130,7 +128,7 @@ def _render(runs: Sequence[RunView], lines: dict[str, list[Line]], curve_svg: st
         inputs=[] if single is None else single.pool.get("inputs", []),
         stages=None if single is None else _stages(single),
         config="\n---\n".join(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True) for run in runs),
-        versions={**{name: _version(name) for name in PACKAGES}, "python": platform.python_version()},
+        versions=versions(),
     )
 
 
@@ -233,10 +231,3 @@ def _stages(run: RunView) -> dict[str, float]:
         for stage, seconds in r.seconds.items():
             stages[stage] = stages.get(stage, 0.0) + seconds
     return stages
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"

@@ -130,6 +130,15 @@ def test_what_is_done_is_not_run_again_and_what_is_lacking_is(done, monkeypatch)
         make_rows(120, 2).to_parquet(folder / "other.parquet")
 
 
+def test_other_versions_are_other_runs(done, monkeypatch):
+    _, values, _ = done
+    config = check_bench(values)
+    data = prepare(config)
+    before = {cell.folder for cell in cells_of(config, data)}
+    monkeypatch.setattr("hfal.bench.cells.versions", lambda: {"hfal": "9"})
+    assert not before & {cell.folder for cell in cells_of(config, data)}
+
+
 def test_several_processes_give_the_numbers_of_one(done, tmp_path, tiny_model):
     folder, values, _ = done
     again = {**values, "output_dir": str(tmp_path / "b"), "jobs": 2, "sets": {"one": values["sets"]["one"]}, "seeds": 1}
