@@ -157,7 +157,8 @@ def _told(one: Comparison) -> list[str]:
     """The difference with its interval, p, and what may be said of it."""
     interval = f"[{one.low:+.3f}, {one.high:+.3f}]" if one.pairs > 1 else "(one seed)"
     verdict = ("better" if one.difference > 0 else "worse") if one.significant else "not significant"
-    return [f"{one.difference:+.3f} {interval}", f"{one.adjusted:.3f}", verdict]
+    p = "< 0.001" if one.adjusted < 0.001 else f"{one.adjusted:.3f}"
+    return [f"{one.difference:+.3f} {interval}", p, verdict]
 
 
 def _fraction(value: float) -> str:
