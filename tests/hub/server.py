@@ -114,6 +114,7 @@ def running() -> Iterator[Hub]:
 class Handler(BaseHTTPRequestHandler):
     server: Hub
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each answer waits 40 ms for its body
 
     def log_message(self, *args: Any) -> None:
         """Silent."""
