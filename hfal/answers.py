@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from hfal.errors import HfalError
-from hfal.files import disk_errors, write_text
+from hfal.files import disk_errors, taken, write_text
 
 PAGE = "page.jsonl"
 LONGEST_NAME = 80
@@ -91,12 +91,8 @@ class Answers:
         """
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            owner = FileLock(self.folder / ".page.lock")
-            try:
-                owner.acquire(timeout=0)
-            except Timeout:
-                raise HfalError(f"another label page serves {self.folder.parent}: use that one, or stop it") from None
-            self._owner = owner
+            other = f"another label page serves {self.folder.parent}: use that one, or stop it"
+            self._owner = taken(self.folder / ".page.lock", other)
             path = self.folder / PAGE
             _drop_torn_end(path)
             self._handle = open(path, "ab")  # noqa: SIM115 - kept open: each answer is one write and one flush

@@ -16,8 +16,15 @@ logger = logging.getLogger("hfal")
 
 
 def held_out(rows: Dataset, pool: Pool, what: str) -> Dataset:
-    """Rows with encoded `labels`, whose duplicates leave the pool."""
+    """Rows with encoded `labels`, whose duplicates leave the pool.
+
+    Raises:
+        HfalError: of what is looked for none of them has any.
+    """
     rows = rows if "labels" in rows.column_names else labelled(rows, pool.task, what)
+    absent = pool.task.absent(rows["labels"])
+    if absent is not None:
+        raise HfalError(f"{what}: there is no {absent} in its {count(len(rows), 'row')}: every score would be 0")
     shared = pool.leave_out(rows)
     if shared:
         logger.warning("pool: %s left out: the same input is in %s", count(shared, "row"), what)

@@ -133,11 +133,23 @@ class Stop(Section):
     gain: float = Field(0.005, gt=0, lt=1)
 
 
+def _exists(spec: str) -> str:
+    """A strategy's spec, of strategies that there are."""
+    try:
+        parse(spec)
+    except HfalError as error:
+        raise ValueError(str(error)) from None
+    return spec
+
+
+Spec = Annotated[str, AfterValidator(_exists)]
+
+
 class Start(Section):
     """The seed set, where nothing is labelled yet: how it is chosen (as the task has it, where it is not given), and
     how large it is (the batch's size)."""
 
-    strategy: str | None = None
+    strategy: Spec | None = None
     rows: int | None = Field(None, ge=1)
     words: int | None = Field(None, ge=1)
 
@@ -175,18 +187,6 @@ def _rows(value: Any) -> Any:
 
 
 Amount = Annotated[dict[str, Any], BeforeValidator(_rows), AfterValidator(_one_amount)]
-
-
-def _exists(spec: str) -> str:
-    """A strategy's spec, of strategies that there are."""
-    try:
-        parse(spec)
-    except HfalError as error:
-        raise ValueError(str(error)) from None
-    return spec
-
-
-Spec = Annotated[str, AfterValidator(_exists)]
 
 
 class RunConfig(Section):

@@ -13,8 +13,23 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+from filelock import FileLock, Timeout
 
 from hfal.errors import HfalError
+
+
+def taken(path: Path, otherwise: str) -> FileLock:
+    """A lock on a file, for this process alone.
+
+    Raises:
+        HfalError: another process has it: `otherwise`.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise HfalError(otherwise) from None
+    return lock
 
 
 @contextmanager

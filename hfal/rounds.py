@@ -11,11 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from hfal.compute import barrier, from_main, is_main
 from hfal.errors import HfalError
-from hfal.files import disk_errors, read_json, write_folder, write_json, write_parquet, write_yaml
+from hfal.files import disk_errors, read_json, taken, write_folder, write_json, write_parquet, write_yaml
 from hfal.tasks.base import Task
 
 ON_POOL = "pool_"
@@ -121,14 +121,8 @@ class Ledger:
         assert self.folder is not None
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / ".lock")
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                raise HfalError(
-                    f"another process is working in {self.folder}: wait for it, or choose another output_dir"
-                ) from None
-        self._lock = lock
+            other = f"another process is working in {self.folder}: wait for it, or choose another output_dir"
+            self._lock = taken(self.folder / ".lock", other)
 
     def path(self, number: int) -> Path:
         """The folder of a round."""

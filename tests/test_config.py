@@ -108,6 +108,11 @@ def test_missing_keys_bad_yaml_and_missing_files(tmp_path):
         load_config(tmp_path / "none.yaml")
 
 
+def test_what_chooses_the_seed_set_must_be_there(tmp_path):
+    with pytest.raises(HfalError, match="start.strategy: .*typiclus"):
+        load(tmp_path, GOOD, "start.strategy=typiclus")
+
+
 def test_yaml_cannot_run_code(tmp_path):
     with pytest.raises(HfalError, match="not valid YAML"):
         load(tmp_path, GOOD + "seed: !!python/object/apply:os.system ['touch /tmp/hfal-was-here']\n")

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from hfal.bench.config import BenchConfig, Hard, Settings, StrategySection
@@ -27,7 +26,7 @@ from hfal.bringing import bring_in
 from hfal.config import RunConfig, check_config
 from hfal.data import build_data
 from hfal.errors import HfalError, listing
-from hfal.files import read_json, write_json
+from hfal.files import read_json, taken, write_json
 from hfal.oracles import Simulated
 from hfal.pool import Pool, content_keys
 from hfal.quiet import silence_libraries
@@ -152,11 +151,7 @@ def run_cells(config: BenchConfig, cells: Sequence[Cell], what: str = "runs") ->
     """
     folder = Path(config.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise HfalError(f"another process runs the benchmark in {folder}") from None
+    lock = taken(folder / ".lock", f"another process runs the benchmark in {folder}")
     try:
         missing = [cell for cell in cells if cell.result is None]
         jobs = min(config.jobs or _cores(), max(1, len(missing)))

@@ -165,6 +165,10 @@ class Task(Protocol):
         """[N, 2] what each row adds to a score that is a ratio of sums, so that its error can be told from a sample."""
         ...
 
+    def absent(self, encoded: Sequence[Any]) -> str | None:
+        """What scores are of and no row of these has, so that they would be 0 whatever is learned; else None."""
+        ...
+
     def metrics(self, logits: Any, encoded: Sequence[Any]) -> dict[str, Any]:
         """Scores of logits against encoded labels: floats, the main one among them, and `per_class` as a table."""
         ...

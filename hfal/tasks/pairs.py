@@ -85,6 +85,10 @@ class Pairs(ClassifiedText):
         guess, true = (np.array(labels) == self.sought for labels in (self.predict(logits)[0], encoded))
         return np.stack((guess & true, (guess.astype(float) + true) / 2), -1).astype(float)
 
+    def absent(self, encoded: Sequence[Any]) -> str | None:
+        """The class that is looked for, where no pair has it."""
+        return None if self.sought is None or self.sought in encoded else f"pair of {self.names[self.sought]!r}"
+
     def metrics(self, logits: Tensor, encoded: Sequence[Any]) -> dict[str, Any]:
         """`accuracy`, `macro_f1` and `per_class`; of the class that is looked for `f1`, `precision`, `recall`, and
         `average_precision`, which no threshold decides."""

@@ -367,6 +367,10 @@ class TokenClassification:
         }
         return {name: everything[name] for name in ("f1", "precision", "recall")} | {"per_class": table}
 
+    def absent(self, encoded: Sequence[Any]) -> str | None:
+        """Entities, where there are none."""
+        return None if not self.spells_entities or self._entities(encoded) else "entity"
+
     def _entities(self, rows: Sequence[Any]) -> set[tuple[int, int, int, str]]:
         outside = self.outside
         found: set[tuple[int, int, int, str]] = set()

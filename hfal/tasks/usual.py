@@ -29,6 +29,10 @@ class RowTask:
         """The same rows."""
         return dataset
 
+    def absent(self, encoded: Sequence[Any]) -> str | None:
+        """Nothing: each row counts for the score."""
+        return None
+
     def joined(self, other: Any, what: str) -> Self:
         """The same: what the pool does not have is seen to where it is met."""
         return self
