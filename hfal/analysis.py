@@ -19,9 +19,11 @@ from hfal.errors import HfalError
 from hfal.evaluation import Curve, area_under_curve
 from hfal.evaluation.comparing import Comparison, compare
 from hfal.learners import FrozenHead
-from hfal.learners.base import outputs_of
+from hfal.learners.base import outputs_of, unit_of
 from hfal.loop import ActiveLearner
 from hfal.pool import Pool, encoded, labelled
+from hfal.quiet import hushed
+from hfal.signals import Needs
 from hfal.strategies import Adaptive, make
 from hfal.tasks.base import Task
 
@@ -92,7 +94,7 @@ def analyse(rows: Dataset, task: Task, learner: FrozenHead, *, has_labels: bool,
 
     Args:
         rows: all of it.
-        task: of texts or pairs, resolved.
+        task: of texts, pairs or words, resolved.
         learner: what is trained on the labels.
         has_labels: whether there is a column of labels; rows where it is empty are looked at, not learned.
         seed: of all that is drawn.
@@ -100,8 +102,8 @@ def analyse(rows: Dataset, task: Task, learner: FrozenHead, *, has_labels: bool,
     Raises:
         HfalError: another task, or too few rows to say anything.
     """
-    if task.embedded not in ("text", "pair"):
-        raise HfalError(f"analyze looks at texts and pairs with labels: not at {task.name}")
+    if task.embedded not in ("text", "pair", "words"):
+        raise HfalError(f"analyze looks at texts, pairs and words with labels: not at {task.name}")
     pool = Pool.from_dataset(rows, task)
     if has_labels:
         for _ in encoded(rows, task, task.label, "the data", missing=True):  # a wrong one is told by its row
@@ -111,7 +113,8 @@ def analyse(rows: Dataset, task: Task, learner: FrozenHead, *, has_labels: bool,
     if len(order) < LEAST:
         raise HfalError(f"{len(order)} distinct rows are too few to say anything: {LEAST} at least")
     learner.bind(task, seed)
-    embeddings = learner.store.gather(learner.store.slots(pool.inputs(order[:MOST_COMPARED])))
+    needs = Needs(pool=frozenset({"embeddings"}), units=unit_of(task))
+    embeddings = learner.signals(pool.inputs(order[:MOST_COMPARED]), needs).get("embeddings")
     found: dict[str, Any] = {
         "rows": len(rows),
         "distinct": len(order),
@@ -213,19 +216,29 @@ def _learned(
 
 
 def gradient_norms(logits: Any, task: Task, rows: Dataset) -> NDArray[np.float64]:
-    """[N] norm of the gradient of each row's loss in the logits: what it would still teach (Vodrahalli et al. 2018)."""
+    """[N] norm of the gradient of each row's loss in the logits: what it would still teach (Vodrahalli et al. 2018).
+
+    The loss of a row of words is the sum of theirs.
+    """
     wanted = task.targets(rows["labels"])
-    if task.multi_label:
-        error = logits.sigmoid() - wanted
-    else:
-        error = logits.softmax(1) - torch.nn.functional.one_hot(wanted, logits.shape[1])
-    norms: NDArray[np.float64] = error.norm(dim=1).double().numpy()
+    if task.per_word:
+        squares = _error(logits.values, wanted.values, task).square().sum(1)
+        return torch.zeros(len(logits), dtype=squares.dtype).index_add(0, logits.row_of, squares).sqrt().numpy()
+    norms: NDArray[np.float64] = _error(logits, wanted, task).norm(dim=1).numpy()
     return norms
 
 
+def _error(logits: Tensor, wanted: Tensor, task: Task) -> Tensor:
+    """[B, C] the gradient of each output's loss in its logits."""
+    if task.multi_label:
+        return logits.double().sigmoid() - wanted
+    return logits.double().softmax(1) - torch.nn.functional.one_hot(wanted, logits.shape[1])
+
+
 def _chosen(pool: Pool, learner: FrozenHead, test: Dataset, seed: int, done: Callable[[], object]) -> Comparison:
-    """`auto` against random, over a few seeds, to 200 labels or a tenth of the rows."""
-    batch = max(2, min(20, len(pool.unlabeled) // 100))
+    """`auto` against random, over a few seeds, to 200 labels or a tenth of the rows (or the words of so many)."""
+    rows, unit = max(2, min(20, len(pool.unlabeled) // 100)), "words" if pool.task.per_word else "rows"
+    batch = round(rows * float(pool.lengths(pool.unlabeled).mean())) if pool.task.per_word else rows
     areas: dict[str, list[float]] = {STRATEGY: [], "random": []}
     for turn in range(DRAWS):
         for name, found in areas.items():
@@ -234,13 +247,14 @@ def _chosen(pool: Pool, learner: FrozenHead, test: Dataset, seed: int, done: Cal
                 learner,
                 name,
                 test=test,
-                budget=10 * batch,
-                batch_size=batch,
+                budget={unit: 10 * batch},
+                batch_size={unit: batch},
                 seed=derive_seed("analyze", seed, turn) % 2**31,
                 start=name,
             )
-            rounds = active.run()
-            curve = Curve(tuple(r.labeled for r in rounds), tuple(r.scores[pool.task.main_metric] for r in rounds))
+            with hushed():
+                rounds = active.run()
+            curve = Curve(tuple(r.spent for r in rounds), tuple(r.scores[pool.task.main_metric] for r in rounds))
             found.append(area_under_curve(curve))
             done()
     return compare(areas[STRATEGY], areas["random"], seed)

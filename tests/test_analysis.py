@@ -6,14 +6,16 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from hfal import FrozenHead, HfalError, TextClassification, TokenClassification, analysis
+from hfal import ActiveLearner, FrozenHead, Generation, HfalError, TextClassification, TokenClassification, analysis
 from hfal.analysis import ALIKE, Analysis, _after_labels, analyse, gradient_norms, lines_of, share_alike, spread_of
 from hfal.cli import app
 from hfal.evaluation.comparing import Comparison
+from hfal.functional import Ragged
 from hfal.pool import labelled
 from tests.conftest import NAMES, TAGS, make_rows, make_tagged
 
 TASK = TextClassification(label_names=NAMES)
+TAGGING = TokenClassification(label_names=TAGS, scheme="BIO")
 
 
 def test_near_duplicates_and_directions_by_brute_force(generator):
@@ -33,6 +35,33 @@ def test_gradients_of_the_loss_in_the_logits(generator):
     logits = torch.randn(10, 3, generator=generator, requires_grad=True)
     torch.nn.functional.cross_entropy(logits, torch.as_tensor(rows["labels"]), reduction="sum").backward()
     np.testing.assert_allclose(gradient_norms(logits.detach(), TASK, rows), logits.grad.norm(dim=1), rtol=1e-5)
+
+
+def test_gradients_of_a_row_of_words(generator):
+    rows = labelled(make_tagged(6), TAGGING)
+    wanted = TAGGING.targets(rows["labels"])
+    values = torch.randn(len(wanted.values), len(TAGS), generator=generator, requires_grad=True)
+    torch.nn.functional.cross_entropy(values, wanted.values, reduction="sum").backward()
+    norms = gradient_norms(Ragged(values.detach(), wanted.offsets), TAGGING, rows)
+    by_hand = [float(part.norm()) for part in values.grad.split(wanted.lengths.tolist())]
+    np.testing.assert_allclose(norms, by_hand, rtol=1e-5)
+
+
+def test_words_are_compared_by_what_they_cost(tiny_model, monkeypatch, caplog):
+    monkeypatch.setattr(analysis, "DRAWS", 3)
+    budgets = []
+    monkeypatch.setattr(
+        analysis, "ActiveLearner", lambda *given, **how: budgets.append(how) or ActiveLearner(*given, **how)
+    )
+    rows = make_tagged(120)
+    with caplog.at_level("WARNING", "hfal"):
+        found = analyse(rows, TAGGING, FrozenHead(tiny_model), has_labels=True)
+    assert "seed set" not in caplog.text, "these runs are only played through"
+    assert set(found.classes) == {"bad", "good"} and sum(found.classes.values()) > 120 and found.metric == "f1"
+    assert found.chosen.pairs == 3 and found.strategy == "typiclust, then mnlp>kmeans(prefilter=10)"
+    words = np.mean([len(row) for row in rows["tokens"]])
+    assert budgets[0]["batch_size"]["words"] == pytest.approx(2 * words, rel=0.2)
+    assert budgets[0]["budget"]["words"] == 10 * budgets[0]["batch_size"]["words"]
 
 
 def test_a_whole_analysis_says_what_the_data_is(tiny_model, monkeypatch):
@@ -81,9 +110,9 @@ def test_the_command_with_and_without_labels(tiny_model, tmp_path):
 def test_what_it_cannot_look_at_is_told(tiny_model):
     with pytest.raises(HfalError, match="too few"):
         analyse(make_rows(20), TASK, FrozenHead(tiny_model), has_labels=True)
-    words = TokenClassification(label_names=TAGS, illegal="repair")
-    with pytest.raises(HfalError, match="not at token_classification"):
-        analyse(make_tagged(60), words, FrozenHead(tiny_model), has_labels=True)
+    writing = Generation()
+    with pytest.raises(HfalError, match="not at generation"):
+        analyse(make_tagged(60), writing, FrozenHead(tiny_model), has_labels=True)
 
 
 def test_rows_without_labels_are_looked_at_and_wrong_labels_are_told_by_their_row(tiny_model, monkeypatch):
