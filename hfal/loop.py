@@ -23,7 +23,7 @@ from hfal.clock import Clock
 from hfal.compute import from_main, generator_for
 from hfal.errors import HfalError, count, listing
 from hfal.kept import Kept
-from hfal.learners.base import Learner, fit, outputs_of, prepare
+from hfal.learners.base import Learner, outputs_of
 from hfal.measuring import Spending, figures
 from hfal.oracles import Oracle, Simulated
 from hfal.people import People
@@ -35,6 +35,7 @@ from hfal.signals import Needs
 from hfal.strategies import Context, Scored, Selection, Strategy, check_units, make, resolve
 from hfal.strategies.within import select_within
 from hfal.tasks.base import TYPED
+from hfal.taught import Taught
 
 logger = logging.getLogger("hfal")
 
@@ -112,8 +113,6 @@ class ActiveLearner:
         self.start_size = self.batch if start_size is None else Budget.of(start_size)
         self.cost, self.per_cost = cost, per_cost
         self.seed = seed
-        self._continues = bool(getattr(learner, "continues", False))
-        self.keep_model = keep_model or self._continues
         self.test = None if test is None else held_out(test, pool, "test")
         self.validation = None if validation is None else held_out(validation, pool, "validation")
         self._given = pool.labeled  # what the data had from the start
@@ -131,14 +130,13 @@ class ActiveLearner:
         self.oracle.check(pool)
         self.ledger = Ledger(output_dir)
         learner.bind(pool.task, seed, cache or self.ledger.cache)
-        self._before = Clock()
-        with self._before("adapt"):
-            self._prepared = prepare(learner, pool)
+        self._taught = Taught(learner, self.validation, self.ledger)
+        self._taught.prepare(pool)
+        self.keep_model = keep_model or self._taught.continues
         self.transfer = None if transfer is None else learned_before(transfer, pool.task, learner, self.test)
         kept = Kept(None if output_dir is None else Path(output_dir), pool, seed)
         self._seeing = Seeing(learner, kept, self.transfer, per_cost)
         self.ledger.open(record or self._record(), self._describe_pool())
-        self._trained_in: int | None = None
         self._ahead = isinstance(self.oracle, People) and self.oracle.ahead
         self._pending = 0.0  # what rows cost that are asked, but not labelled yet
         self.waiting: int | None = None
@@ -194,7 +192,7 @@ class ActiveLearner:
                     yield done
                 elif self.wait is not None:
                     self.wait(len(self.ledger.rounds))
-            self._ready(len(self.ledger.rounds) - 1)
+            self._taught.ready(self.pool, len(self.ledger.rounds) - 1)
         finally:
             self.ledger.close()
 
@@ -221,7 +219,7 @@ class ActiveLearner:
     def _next_round(self) -> Round | None:
         """The next round; None where it waits for people."""
         number = len(self.ledger.rounds)
-        clock = self._before if number == 0 and self._prepared else Clock()
+        clock = self._taught.clock(number)
         notes: list[str] = []
         chosen = self.ledger.selection(number)
         if chosen is None:
@@ -241,7 +239,7 @@ class ActiveLearner:
         notes += reasons(self.strategy if number else self.start, chosen_by(chosen))
         if number == 0:
             notes += self._missing_classes()
-        training = self._fit(number, clock)
+        training = self._taught.fit(self.pool, number, clock)
         metrics: dict[str, Any] = {}
         if self.test is not None:
             with clock("evaluate"):
@@ -314,7 +312,7 @@ class ActiveLearner:
             return selection_table(self.pool, nothing, "given", np.empty(0, bool), np.empty(0), None)
         chooser = self.start if number == 0 else self.strategy
         strategy, name = settled(resolve(chooser, number), self._names[id(chooser)], self.pool, self.per_cost)
-        self._ready(trained)
+        self._taught.ready(self.pool, trained)
         with clock("score"):
             context = self._context(number, strategy.needs)
         positions = context.pool.rows
@@ -346,14 +344,14 @@ class ActiveLearner:
         if not isinstance(strategy, Scored):
             name = self._names[id(self.strategy)]
             raise HfalError(f"{name} gives rows no scores of their own, as margin, entropy or mnlp do")
-        self._ready(number - 1)
+        self._taught.ready(self.pool, number - 1)
         context = self._context(number, strategy.needs)
         return context.pool.rows, context.pool.reduced[repr(strategy)]
 
     def ask(self, number: int, rows: Positions, scores: NDArray[np.float32], name: str) -> None:
         """Have a round ask these rows, in this order, instead of choosing."""
         chosen = Selection(rows, scores.astype(np.float32))
-        self._ready(number - 1)
+        self._taught.ready(self.pool, number - 1)
         table = self._table(number, chosen, name, np.zeros(len(rows), dtype=bool), Clock())
         self.ledger.write_selection(number, table)
 
@@ -396,41 +394,6 @@ class ActiveLearner:
         fresh = [name for name in ids if name not in self._asked]
         self._asked.update(ids)
         return fresh
-
-    def _fit(self, number: int, clock: Clock) -> dict[str, Any]:
-        if not len(self.pool.labeled):
-            raise HfalError(f"round {number}: no row has a label to train on: all were skipped or audited")
-        if self._continues:
-            known = self.ledger.training(number)
-            if known is not None:  # trained before an interruption, from the model that it has replaced
-                self._ready(number)
-                return known
-            self._ready(number - 1)
-        with clock("train"):
-            try:
-                report = fit(self.learner, self.pool, self.validation)
-            except HfalError as error:
-                kept = "" if number == 0 else f"; the model of round {number - 1} is kept"
-                raise HfalError(f"round {number}: {error}{kept}") from error
-        self._trained_in = number
-        prepared = self._prepared if number == 0 else {}
-        return {"steps": report.steps, "loss": report.loss, **report.details, **prepared}
-
-    def _ready(self, number: int) -> None:
-        """Have the model that was trained in this round: loaded, or trained again as it was."""
-        if number < 0 or self._trained_in == number:
-            return
-        folder = self.ledger.model(number)
-        if folder is not None:
-            self.learner.load(folder)
-            self._trained_in = number
-        elif self._continues and self.ledger.folder is not None:
-            raise HfalError(
-                f"the model of round {number} is not in {self.ledger.folder}: learner.incremental goes on from it. "
-                "Put it back, or begin a run in another folder"
-            )
-        else:
-            self._fit(number, Clock())
 
     def _missing_classes(self) -> list[str]:
         task = self.pool.task

@@ -37,7 +37,7 @@ LAYERS = [
         "seen_writing",
     },
     {"evaluation"},
-    {"measuring", "seeing", "purse", "apart"},
+    {"measuring", "seeing", "purse", "apart", "taught"},
     {"loop", "online"},
     {"joint"},
     {"config", "config_tasks", "config_learners"},

@@ -1,0 +1,83 @@
+"""The model of each round: trained, loaded as it was saved, or trained again as it was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from datasets import Dataset
+
+from hfal.clock import Clock
+from hfal.errors import HfalError
+from hfal.learners.base import Learner, fit, prepare
+from hfal.pool import Pool
+from hfal.rounds import Ledger
+
+
+class Taught:
+    """What a learner has learned in which round of a run.
+
+    Args:
+        learner: bound to the pool's task.
+        validation: rows for early stopping.
+        ledger: where models and reports of training are.
+    """
+
+    def __init__(self, learner: Learner, validation: Dataset | None, ledger: Ledger) -> None:
+        self.learner, self.validation, self.ledger = learner, validation, ledger
+        self.continues = bool(getattr(learner, "continues", False))
+        self._before: dict[str, Any] = {}
+        self._clock = Clock()
+        self._round: int | None = None
+
+    def prepare(self, pool: Pool) -> None:
+        """Let the learner read the pool before anything is labelled."""
+        with self._clock("adapt"):
+            self._before = prepare(self.learner, pool)
+
+    def clock(self, number: int) -> Clock:
+        """Of a round: the first has what was done before it."""
+        return self._clock if number == 0 and self._before else Clock()
+
+    def fit(self, pool: Pool, number: int, clock: Clock) -> dict[str, Any]:
+        """Train on what is labelled in a round; what is told of it.
+
+        Raises:
+            HfalError: there is no label, or the learner cannot; the round is named.
+        """
+        if not len(pool.labeled):
+            raise HfalError(f"round {number}: no row has a label to train on: all were skipped or audited")
+        if self.continues:
+            known = self.ledger.training(number)
+            if known is not None:  # trained before an interruption, from the model that it has replaced
+                self.ready(pool, number)
+                return known
+            self.ready(pool, number - 1)
+        with clock("train"):
+            try:
+                report = fit(self.learner, pool, self.validation)
+            except HfalError as error:
+                kept = "" if number == 0 else f"; the model of round {number - 1} is kept"
+                raise HfalError(f"round {number}: {error}{kept}") from error
+        self._round = number
+        before = self._before if number == 0 else {}
+        return {"steps": report.steps, "loss": report.loss, **report.details, **before}
+
+    def ready(self, pool: Pool, number: int) -> None:
+        """Have the model that was trained in this round.
+
+        Raises:
+            HfalError: a learner that goes on from it lacks it.
+        """
+        if number < 0 or self._round == number:
+            return
+        folder = self.ledger.model(number)
+        if folder is not None:
+            self.learner.load(folder)
+            self._round = number
+        elif self.continues and self.ledger.folder is not None:
+            raise HfalError(
+                f"the model of round {number} is not in {self.ledger.folder}: learner.incremental goes on from it. "
+                "Put it back, or begin a run in another folder"
+            )
+        else:
+            self.fit(pool, number, Clock())
