@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -213,6 +214,7 @@ def _begin(threads: int, imports: Sequence[str], parent: int) -> None:
     """What each process does first."""
     import torch
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is for the one that started this, which ends it
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(threads)
     silence_libraries()

@@ -8,6 +8,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -76,6 +78,16 @@ class CtrlC:
         """Stop here where it was lost before."""
         if self.pressed:
             raise KeyboardInterrupt
+
+
+@contextmanager
+def stopped_well() -> Iterator[None]:
+    """Ctrl-C ends a command that can be gone on with by one line that says so."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print("Stopped. What was done is on disk: run the same command to go on.")
+        raise typer.Exit(130) from None
 
 
 def tell(line: str) -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hfal.cli.app import app, out
+from hfal.cli.app import app, out, stopped_well
 from hfal.quiet import silence_libraries
 
 BRIEF = ("mean", "to baseline", "p (Holm)", "verdict", "mean rank", "purity")
@@ -30,7 +30,8 @@ def bench(
 
     silence_libraries()
     wanted = load_bench(config, tuple(change or ()))
-    summary = run_bench(wanted)
+    with stopped_well():
+        summary = run_bench(wanted)
     wide = Console(width=max(out.width, 130), highlight=False)
     for title, head, rows in tables_of(wanted, summary):
         shown = [at for at, name in enumerate(head) if at == 0 or name in BRIEF or name.endswith("end")]

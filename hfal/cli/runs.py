@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from hfal.cli.app import CtrlC, Force, app, err, keep_existing, out, tell
+from hfal.cli.app import CtrlC, Force, app, err, keep_existing, out, stopped_well, tell
 from hfal.cli.people import LOOP
 from hfal.errors import HfalError
 from hfal.quiet import silence_libraries
@@ -49,18 +49,14 @@ def run(
     if talk:
         spends = Budget.of(loaded.budget)
         out.print(f"[bold]{escape(loaded.chooser)}[/], {escape(str(spends))}, into {escape(loaded.output_dir)}")
-    try:
-        with CtrlC() as stop:
+    with stopped_well(), CtrlC() as stop:
 
-            def finished(part: Part, done: Round) -> None:
-                tell(round_line(part, done, Budget.of(loaded.budget)))
-                stop.check()
+        def finished(part: Part, done: Round) -> None:
+            tell(round_line(part, done, Budget.of(loaded.budget)))
+            stop.check()
 
-            waiter = _waiter(Path(loaded.output_dir)) if wait else None
-            outcome = run_config(loaded, finished, accept_partial=accept_partial, wait=waiter)
-    except KeyboardInterrupt:
-        err.print("Stopped. What was done is on disk: run the same command to go on.")
-        raise typer.Exit(130) from None
+        waiter = _waiter(Path(loaded.output_dir)) if wait else None
+        outcome = run_config(loaded, finished, accept_partial=accept_partial, wait=waiter)
     if not talk:
         return
     if outcome.waiting is not None:

@@ -2,7 +2,10 @@
 
 import csv
 import json
+import os
 import shutil
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,7 @@ from hfal.evaluation import Curve, area_under_curve
 from hfal.rounds import Ledger
 from hfal.strategies.base import _REGISTRY
 from tests.conftest import make_rows
+from tests.processes import forked
 
 SAME = ("results.csv", "comparisons.csv", "tables.md", "tables.tex", "report.html", "ranks.png", "bench.lock.json")
 
@@ -148,6 +152,20 @@ def test_several_processes_give_the_numbers_of_one(done, tmp_path, tiny_model):
         r for r in csv.DictReader((folder / "bench" / "results.csv").open()) if (r["data"], r["seed"]) == ("one", "0")
     ]
     assert [float(r["score"]) for r in mine] == pytest.approx([float(r["score"]) for r in theirs], abs=1e-6)
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path, tiny_model):
+    values = matrix(tmp_path, tiny_model, seeds=3)
+    (tmp_path / "bench.yaml").write_text(yaml.safe_dump(values))
+    process = forked("bench", tmp_path / "bench.yaml", said=tmp_path / "said")
+    while process.is_alive() and not list((tmp_path / "bench").glob("cells/*/result.json")):
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGINT)
+    process.join(60)
+    said = (tmp_path / "said").read_text()
+    assert process.exitcode == 130 and "run the same command to go on" in said and "Traceback" not in said, said
+    assert not (tmp_path / "bench" / "report.html").exists()
+    assert len(run_bench(check_bench(values)).tables) == 2
 
 
 OWN = '''
