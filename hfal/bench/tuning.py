@@ -19,6 +19,9 @@ from hfal.config import Source
 from hfal.errors import HfalError
 from hfal.evaluation import Curve, area_under_curve
 
+BEYOND = 1_000_000
+"""From where on the seeds of trials are: more seeds to compare must not change what was tried."""
+
 
 @dataclass(frozen=True)
 class Tuned:
@@ -64,7 +67,7 @@ def _trials(
     """The baseline with each setting, by seeds that no compared run has, scored on rows of the pool."""
     assert config.tune is not None
     strategy = next(one for one in config.strategies if one.name == config.baseline)
-    first = config.seed + config.seeds
+    first = config.seed + BEYOND
     found = []
     for settings in combinations(config.tune.settings[learner]):
         run = config.run_of(name, config.learner_with(learner, settings), strategy)
