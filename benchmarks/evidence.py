@@ -107,7 +107,7 @@ def measure(name: str, folder: Path, seeds: int, out: Path, strategies: list[str
     train, test = load(name, folder)
     pool = Pool.from_dataset(train, TextClassification(), skip_empty=True)
     test = labelled(test, pool.task)
-    learner = FrozenHead("demo/minilm")
+    learner = FrozenHead("demo/minilm", class_weights=None)
     for seed, strategy in missing:
         choice, start = (DEFAULT, "typiclust") if strategy == "default" else (strategy, "random")
         run = ActiveLearner(pool.copy(), learner, choice, test=test, budget=220, batch_size=20, seed=seed, start=start)

@@ -146,7 +146,7 @@ def measure(name: str, folder: Path, seeds: int, out: Path) -> dict[str, dict[st
         spec = data.cases[case]
         run = ActiveLearner(
             pool.copy(),
-            FrozenHead("demo/minilm", **spec.learner),
+            FrozenHead("demo/minilm", **{"class_weights": None} | spec.learner),
             spec.strategy,
             test=test,
             budget=data.budget,

@@ -97,7 +97,7 @@ def measure(name: str, folder: Path, runs: int, done: list[dict[str, Any]], keep
     test = rows.select(range(POOL, len(rows)))
     test = labelled(test.filter(lambda row: bool(row["text"].strip())), pool.task)
     pool.leave_out(test)
-    learner = FrozenHead("demo/minilm")
+    learner = FrozenHead("demo/minilm", class_weights=None)
     with tempfile.TemporaryDirectory() as cache:
         learner.bind(pool.task, 0, Path(cache))
         curve = true_curve(learner, pool, test)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ Head = tuple[NDArray[np.float64], NDArray[np.float64], int]
 """Weights [C, D], biases [C], steps."""
 
 
-def frequency_weights(counts: NDArray[np.int64], power: float) -> NDArray[np.float64]:
+def frequency_weights(counts: NDArray[Any], power: float) -> NDArray[np.float64]:
     """[C] weights of mean 1 over the rows: the inverse frequency of each class to a power (1 balances them)."""
     present = counts > 0
     inverse = counts.sum() / (present.sum() * np.maximum(counts, 1))
@@ -50,7 +51,7 @@ def fit_logistic(
     """
     from sklearn.linear_model import LogisticRegression
 
-    weights = frequency_weights(np.bincount(targets, minlength=classes), power)[targets]
+    weights = frequency_weights(np.bincount(targets, row_weights, minlength=classes), power)[targets]
     weights = weights if row_weights is None else weights * row_weights
     absent = np.setdiff1d(np.arange(classes), targets)
     rows = np.concatenate((rows, np.zeros((len(absent), rows.shape[1]))))

@@ -47,3 +47,13 @@ def test_frequency_weights_have_mean_one_and_balance_at_one():
     balanced = frequency_weights(counts, 1) * counts
     assert balanced[[0, 1, 3]] == pytest.approx([100 / 3] * 3)
     assert frequency_weights(counts, 0).tolist() == [1, 1, 1, 1]
+
+
+def test_rows_that_count_for_little_hardly_decide_how_classes_are_weighed():
+    rng = np.random.default_rng(3)
+    rows, targets = rng.normal(size=(40, 5)), np.arange(40) % 4 // 3  # three of one class for one of the other
+    more, guessed = rng.normal(size=(30, 5)), np.ones(30, dtype=np.int64)
+    light = np.concatenate((np.ones(40), np.full(30, 1e-9))).astype(np.float32)
+    alone, _, _ = fit_logistic(rows, targets, 2, 10.0, 1.0)
+    beside, _, _ = fit_logistic(np.concatenate((rows, more)), np.concatenate((targets, guessed)), 2, 10.0, 1.0, light)
+    np.testing.assert_allclose(beside, alone, atol=1e-3)

@@ -54,7 +54,8 @@ class FrozenHead(FrozenSignals):
         model: a Hub name, a folder, or a demo asset (`demo/minilm`).
         C: inverse strength of the L2 penalty on the head's weights, as in scikit-learn.
         class_weights: "balanced" weighs each class by the inverse of its frequency among the labels, a number by
-            that to a power (0 or None for none). "auto" is 0 for rows and 0.25 for words, most of which are no entity.
+            that to a power (0 or None for none). "auto" is balanced for rows with one label, 0.25 for words, most of
+            which are no entity, and none where one class of two is looked for or a row may have several labels.
         threshold: where one class of two is looked for, "f1" puts the decision where its F1 is best on the labelled
             rows, as heads tell that have not seen them (it goes into the biases, so that the likeliest class is the
             decision); None leaves it at one half.
@@ -258,9 +259,12 @@ class FrozenHead(FrozenSignals):
     @property
     def class_power(self) -> float:
         """Power of the inverse frequency by which classes are weighed."""
-        if isinstance(self.class_weights, str):
-            return 1.0 if self.class_weights == "balanced" else WORD_POWER if self.task.per_word else 0.0
-        return float(self.class_weights or 0)
+        if self.class_weights != "auto":
+            return 1.0 if self.class_weights == "balanced" else float(self.class_weights or 0)
+        if self.task.per_word:
+            return WORD_POWER
+        looks_for_one = getattr(self.task, "sought", None) is not None
+        return 0.0 if self.task.multi_label or looks_for_one else 1.0
 
     def _read(self, slots: Slots, targets: Tensor | Ragged) -> Iterator[tuple[Tensor, Tensor]]:
         """Embeddings and targets, part by part; words that the model cannot see are left out."""

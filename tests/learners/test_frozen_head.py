@@ -5,7 +5,7 @@ from sklearn.linear_model import LogisticRegression
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 import hfal  # noqa: F401 - registers the model type
-from hfal import FrozenHead, HfalError, Pool, TextClassification
+from hfal import FrozenHead, HfalError, Pairs, Pool, Relations, TextClassification, TokenClassification
 from hfal.embeddings import EmbeddingStore
 from hfal.functional import boundary_step
 from hfal.pool import labelled, with_labels
@@ -47,7 +47,7 @@ def test_the_encoder_runs_once_for_each_row(learner, rows, monkeypatch):
 def test_the_head_is_scikit_learns_logistic_regression(learner, tiny_model, rows):
     train = labelled(rows.select(range(60)), TASK)
     learner.fit(train)
-    reference = LogisticRegression(C=10, max_iter=1000)
+    reference = LogisticRegression(C=10, max_iter=1000, class_weight="balanced")
     reference.fit(by_hand(tiny_model, train["text"][:]).double().numpy(), train["labels"][:])
     logits = learner.signals(rows, Needs(pool=frozenset({"logits"}))).get("logits")
     expected = reference.predict_proba(by_hand(tiny_model, rows["text"][:]).double().numpy())
@@ -73,9 +73,32 @@ def test_two_classes_give_two_opposed_logits(tiny_model, rows):
     learner.fit(with_labels(two.select_columns(["text"]), labels))
     logits = learner.signals(two, Needs(pool=frozenset({"logits"}))).get("logits")
     torch.testing.assert_close(logits[:, 0], -logits[:, 1])
-    reference = LogisticRegression(C=10, max_iter=1000).fit(by_hand(tiny_model, texts).double().numpy(), labels)
+    reference = LogisticRegression(C=10, max_iter=1000, class_weight="balanced").fit(
+        by_hand(tiny_model, texts).double().numpy(), labels
+    )
     expected = reference.predict_proba(by_hand(tiny_model, texts).double().numpy())
     np.testing.assert_allclose(torch.softmax(logits, 1).numpy(), expected, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("task", "power"),
+    [
+        (TextClassification(label_names=["a", "b"]), 1.0),
+        (Relations(label_names=["a", "b", "c"]), 1.0),
+        (Pairs(label_names=["no", "yes", "maybe"]), 1.0),
+        (Pairs(label_names=["different", "same"]), 0.0),
+        (TextClassification(label_names=["a", "b"], multi_label=True), 0.0),
+        (TokenClassification(label_names=["O", "B-x", "I-x"]), 0.25),
+    ],
+)
+def test_how_classes_are_weighed_where_nothing_is_said(tiny_model, task, power):
+    learner = FrozenHead(tiny_model)
+    learner.bind(task, 0)
+    assert learner.class_power == power
+    for said, wanted in ((None, 0.0), ("balanced", 1.0), (0.5, 0.5)):
+        learner = FrozenHead(tiny_model, class_weights=said)
+        learner.bind(task, 0)
+        assert learner.class_power == wanted
 
 
 def test_several_labels_are_independent_heads(tiny_model, rows):
