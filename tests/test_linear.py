@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from hfal.linear import fit_softmax, frequency_weights
+from hfal.linear import fit_logistic, fit_softmax, frequency_weights
 
 
 def data(rows=400, features=6, classes=4, seed=0):
