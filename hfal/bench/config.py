@@ -176,7 +176,9 @@ class BenchConfig(Section):
         Raises:
             HfalError: it has no such value.
         """
-        values = self.learners[name].model_dump(mode="json", by_alias=True)
+        if not settings:
+            return self.learners[name]
+        values = self.learners[name].model_dump(mode="json", by_alias=True, exclude_unset=True)
         for key, value in settings.items():
             try:
                 put(values, key, value)
@@ -189,7 +191,7 @@ class BenchConfig(Section):
         section = self.sets[name]
         start = self.start if strategy.start is None else self.start.model_copy(update={"strategy": strategy.start})
         return RunConfig(
-            output_dir=str(Path()),
+            output_dir=".",
             seed=self.seed,
             pool=section.pool,
             test=section.test,

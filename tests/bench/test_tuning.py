@@ -65,6 +65,15 @@ def test_what_was_tried_is_told_and_locked(tuned):
     assert lock["config"]["tune"]["settings"] == TRIED["settings"]
 
 
+def test_what_a_setting_changes_is_as_if_it_had_been_written(tmp_path, tiny_model):
+    learners = {"tuned": {"type": "fine_tune", "model": tiny_model, "training": {"min_steps": 7}}}
+    config = check_bench(matrix(tmp_path, tiny_model, learners=learners))
+    written = {"type": "fine_tune", "model": tiny_model, "lora": {"r": 2}, "training": {"min_steps": 9}}
+    wanted = check_bench(matrix(tmp_path, tiny_model, learners={"tuned": written})).learners["tuned"]
+    assert config.learner_with("tuned", {"lora": {"r": 2}, "training.min_steps": 9}) == wanted
+    assert wanted.training.learning_rate > config.learners["tuned"].training.learning_rate, "as adapters need it"
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -72,7 +81,7 @@ def test_what_was_tried_is_told_and_locked(tuned):
         ({"frozen": {"c": [1]}}, "frozen: unknown key learner.c"),
         ({"frozen": {"C": [-1]}}, "must be greater than 0"),
         ({"frozen": {"C": []}}, "at least 1"),
-        ({"frozen": {"C.x": [1]}}, "frozen: C is a value, not a section"),
+        ({"frozen": {"model.x": [1]}}, "frozen: model is a value, not a section"),
     ],
 )
 def test_what_cannot_be_tried_is_refused_before_anything_runs(tmp_path, tiny_model, settings, said):
