@@ -18,7 +18,7 @@ from hfal.errors import HfalError
 from hfal.few import FewLabels
 from hfal.functional import label_pairs
 from hfal.learners.fine_tune import FineTune
-from hfal.learners.heads import HeadFitter, put_head
+from hfal.learners.heads import HeadFitter, put_head, usual_power
 from hfal.learners.warm import Before
 from hfal.reading import frozen_model
 from hfal.signals import Needs
@@ -163,7 +163,8 @@ class Contrastive(FineTune):
             model.classifier.requires_grad_(True)
         self._model, self._trained, self._checkpoints = model, True, []
         features = self.signals(rows, Needs(pool=frozenset({"features"}))).get("features")
-        fitter = HeadFitter(self.task, self.C, 0.0, threshold=True, seed=derive_seed("folds", self.seed))
+        power = usual_power(self.task)
+        fitter = HeadFitter(self.task, self.C, power, threshold=True, seed=derive_seed("folds", self.seed))
         weight, bias, _ = fitter.rows(features.numpy().astype(np.float64), labels, weights)
         put_head(model.classifier, weight, bias)
         return FitReport(report.steps, report.loss, report.details | {"pairs": len(first)})

@@ -25,7 +25,7 @@ from hfal.functional import Ragged
 from hfal.learners.base import evaluate, outputs_of
 from hfal.learners.fine_tune import FineTune
 from hfal.learners.frozen_signals import FrozenSignals, Slots, seen_words
-from hfal.learners.heads import FOLDS, HeadFitter, put_head
+from hfal.learners.heads import FOLDS, HeadFitter, put_head, usual_power
 from hfal.learners.staged import Judge, fit_in_stages, grown
 from hfal.linear import Batches
 from hfal.models import POOLINGS, check_pooling, max_length_of, quiet
@@ -41,8 +41,6 @@ HELD = 262_144
 """Embeddings of labelled words that are held in memory while the head is fitted; more are read each time."""
 GROWING = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Times C: the penalties that `grow` tries, the strongest first."""
-WORD_POWER = 0.25
-"""Where most words are outside of any entity, classes are weighed by their inverse frequency to this power."""
 
 
 class FrozenHead(FrozenSignals):
@@ -261,10 +259,7 @@ class FrozenHead(FrozenSignals):
         """Power of the inverse frequency by which classes are weighed."""
         if self.class_weights != "auto":
             return 1.0 if self.class_weights == "balanced" else float(self.class_weights or 0)
-        if self.task.per_word:
-            return WORD_POWER
-        looks_for_one = getattr(self.task, "sought", None) is not None
-        return 0.0 if self.task.multi_label or looks_for_one else 1.0
+        return usual_power(self.task)
 
     def _read(self, slots: Slots, targets: Tensor | Ragged) -> Iterator[tuple[Tensor, Tensor]]:
         """Embeddings and targets, part by part; words that the model cannot see are left out."""

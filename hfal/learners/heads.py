@@ -19,7 +19,20 @@ OVERSHOOT = 0.02
 FOLDS = 5
 """Parts of the labels that take turns to say where the threshold should be."""
 
+WORD_POWER = 0.25
+"""Where most words are outside of any entity, classes are weighed by their inverse frequency to this power."""
+
 Array = NDArray[np.float64]
+
+
+def usual_power(task: Task) -> float:
+    """Power of the inverse frequency by which classes are weighed where nothing is said.
+
+    One label of several is balanced; a threshold does it where one class of two is looked for.
+    """
+    if task.per_word:
+        return WORD_POWER
+    return 0.0 if task.multi_label or getattr(task, "sought", None) is not None else 1.0
 
 
 def put_head(layer: nn.Linear, weight: Array, bias: Array) -> None:
