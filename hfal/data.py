@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
+from datasets import Dataset, DatasetDict, Value, load_dataset, load_from_disk
 
 from hfal.compute import generator_for
 from hfal.config import RunConfig, Source
@@ -68,7 +68,20 @@ def load_source(source: Source) -> Dataset:
         raise HfalError(f"cannot read {source.source}: {type(root).__name__}: {text}") from error
     if len(rows) == 0:
         raise HfalError(f"{source.source} has no rows")
-    return _rename(rows, source)
+    return _rename(_whole(rows), source)
+
+
+def _whole(rows: Dataset) -> Dataset:
+    """The same rows, where whole numbers beside gaps are whole again: readers take such columns for fractions."""
+    for name, feature in rows.features.items():
+        if getattr(feature, "dtype", None) not in ("float32", "float64"):
+            continue
+        values = rows.select_columns([name]).with_format("arrow")[:][name].to_numpy()
+        gaps = np.isnan(values)
+        if gaps.any() and not gaps.all() and (values[~gaps] == np.round(values[~gaps])).all():
+            whole = [None if gap else int(value) for value, gap in zip(values, gaps, strict=True)]
+            rows = rows.remove_columns(name).add_column(name, whole, feature=Value("int64"))
+    return rows
 
 
 def _from_folder(path: Path, source: Source) -> Dataset:

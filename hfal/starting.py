@@ -15,8 +15,9 @@ from hfal.config_yaml import read_yaml
 from hfal.data import load_source
 from hfal.errors import HfalError, listing
 from hfal.files import write_text
-from hfal.pool import Pool, drop_empty, labelled
+from hfal.pool import Pool, drop_empty, encoded
 from hfal.tasks import Pairs, QuestionAnswering, Task, TextClassification, TokenClassification, VisualQuestionAnswering
+from hfal.tasks.base import TYPED
 from hfal.tasks.labels import check_columns
 from hfal.tasks.schemes import tags_for
 
@@ -66,6 +67,13 @@ oracle: people  # each round waits for labels: hfal label, hfal push, or hfal ex
 people: {{overlap: 1, suggest: true}}  # overlap: how many people answer each row
 audit: 0.1  # share of a batch drawn by chance: tells how good the model is, without a test set""",
 }
+
+PARTLY = FOR_PEOPLE | {
+    "rows": """\
+# The rows to choose from. Those that have a label are learned from the start.
+pool: {{source: {source}, seed_labels: {label}{skip}}}""",
+}
+TYPE_NAMES = "\n  label_names: {names}  # add what no row has yet"
 
 ASKED_TEXTS = """\
 task:
@@ -149,7 +157,7 @@ def write_config(
 ) -> None:
     """Ask for what is not given, look at the data, write the config.
 
-    Without a column of labels, or where `classes` are given, it is a config for people who label.
+    Without a column of labels, or where it has gaps or `classes` are given, it is a config for people who label.
 
     Raises:
         HfalError: the data cannot be read, or has no column that could be text or labels.
@@ -168,13 +176,19 @@ def write_config(
     model = ask("model", model_for(source, None), model)
     task, section = _asked_task(rows, text, classes) if label is None else _task_of(rows, text, label)
     tell(f"{len(task.classes)} classes: {listing(task.classes)}")
+    unlabelled = 0 if label is None else sum(each is None for each in rows[label])
+    if unlabelled:
+        tell(
+            f"{unlabelled:,} rows have no label: people will give them; those that are there are learned from the start"
+        )
+        section += "" if task.asks in TYPED else TYPE_NAMES.format(names=_list(task.names))
     rows = task.prepare(rows)
     kept = drop_empty(rows, task)
     if len(kept) < len(rows):
         tell(f"{len(rows) - len(kept):,} rows have no text: the config leaves them out (skip_empty)")
     pool = Pool.from_dataset(kept, task)
     distinct = len(pool) - pool.duplicates
-    test_rows = 0 if label is None else max(1, min(2000, distinct // 4))
+    test_rows = 0 if label is None or unlabelled else max(1, min(2000, distinct // 4))
     batch = max(1, min(50, (distinct - test_rows) // 20))
     if task.per_word:  # what so many rows hold, in round numbers
         batch = max(10, 10 * round(batch * float(pool.lengths(pool.unlabeled).mean()) / 10))
@@ -184,6 +198,7 @@ def write_config(
         "source": _quote(source),
         "skip": ", skip_empty: true" if len(kept) < len(rows) else "",
         "test_rows": test_rows,
+        "label": _quote(label or ""),
         "task": section,
         "learner": LEARNERS[LEARNER_OF.get(task.name, "frozen_head")].format(model=_quote(model)),
         "strategy": "auto",
@@ -191,7 +206,7 @@ def write_config(
         "budget": batch * 11,
         "batch": batch,
     }
-    parts = FOR_PEOPLE if label is None else WITH_LABELS
+    parts = FOR_PEOPLE if label is None else PARTLY if unlabelled else WITH_LABELS
     content = TEMPLATE.format(**values, **{name: part.format(**values) for name, part in parts.items()})
     check_config(read_yaml(content), str(path))
     write_text(path, content)
@@ -248,7 +263,8 @@ def _task_of(rows: Dataset, text: str, label: str) -> tuple[Task, str]:
         return task, TEXT_TASK.format(multi_label=str(multi_label).lower(), **names)
     words = TokenClassification(text, label).resolve(rows)
     try:
-        labelled(rows, words, "the data")
+        for _ in encoded(words.prepare(rows), words, label, "the data", missing=True):
+            pass
     except HfalError as error:
         if "illegal: repair" not in str(error):
             raise

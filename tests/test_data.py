@@ -116,3 +116,13 @@ def test_the_seed_decides_which_rows(files):
     rows = [build_data(c, c.task.build())[1]["text"][:] for c in (config(files), config(files, seed=1), config(files))]
     assert rows[0] == rows[2] != rows[1]
     assert np.unique(rows[0]).size == 10
+
+
+def test_whole_numbers_beside_gaps_stay_whole(tmp_path):
+    (tmp_path / "rows.csv").write_text("text,label,price\na,1,0.5\nb,,2\nc,0,\n")
+    rows = load_source(Source(source=str(tmp_path / "rows.csv")))
+    assert rows["label"][:] == [1, None, 0] and rows.features["label"].dtype == "int64"
+    assert rows["price"][:] == [0.5, 2.0, None], "fractions are fractions"
+    pandas = Dataset.from_dict({"text": ["a", "b"], "label": [float("nan"), 3.0]})
+    pandas.to_parquet(tmp_path / "rows.parquet")
+    assert load_source(Source(source=str(tmp_path / "rows.parquet")))["label"][:] == [None, 3]

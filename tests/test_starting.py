@@ -8,6 +8,7 @@ from hfal import HfalError
 from hfal.config import load_config
 from hfal.running import run_config
 from hfal.starting import write_config
+from tests.conftest import NAMES, TAGS, make_rows, make_tagged
 from tests.learners.test_extract import make_asked
 from tests.learners.test_pairs import make_pairs
 from tests.pictures import make_questions
@@ -44,6 +45,34 @@ def test_two_columns_that_belong_together_are_pairs_and_the_config_runs(tmp_path
     changes = ["budget.rows=12", "batch.rows=6", "baseline=null"]
     outcome = run_config(load_config(tmp_path / "c.yaml", changes), lambda *_: None)
     assert outcome.rounds[0][1][-1].labeled == 12
+
+
+def halved(rows, column):
+    """Without the label of every second row."""
+    return Dataset.from_dict(
+        {name: rows[name][:] if name != column else [one if at % 2 else None for at, one in enumerate(rows[name])]
+         for name in rows.column_names}
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["names", "numbers", "words"])
+def test_labels_with_gaps_are_learned_from_the_start_and_people_give_the_rest(tmp_path, tiny_model, monkeypatch, kind):
+    label = "ner_tags" if kind == "words" else "label"
+    if kind == "words":
+        rows = make_tagged(90).map(lambda row: {"names": [TAGS[tag] for tag in row["ner_tags"]]})
+        rows = rows.remove_columns("ner_tags").rename_column("names", "ner_tags")
+    else:
+        rows = make_rows(90)
+        names = [NAMES[one] for one in rows["label"]] if kind == "names" else rows["label"][:]
+        rows = Dataset.from_dict({"text": rows["text"][:], "label": names})
+    config, said = written(tmp_path, halved(rows, label), tiny_model)
+    assert config["oracle"] == "people" and config["pool"]["seed_labels"] == label and "test" not in config
+    assert any("45 rows have no label" in line for line in said)
+    classes = {"names": sorted(NAMES), "numbers": ["0", "1", "2"], "words": set(TAGS)}[kind]
+    assert type(classes)(config["task"]["label_names"]) == classes
+    monkeypatch.chdir(tmp_path)
+    outcome = run_config(load_config(tmp_path / "c.yaml"), lambda *_: None)
+    assert outcome.waiting == 1, "the first round is trained on what there is"
 
 
 def test_pairs_without_labels_are_for_people(tmp_path, tiny_model):
