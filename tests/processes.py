@@ -64,7 +64,7 @@ def run_here(config, *changes):
 def forked(*arguments, said=os.devnull, **environment):
     """`hfal ARGUMENTS` in a process of its own, which need not import anything first; it prints into the file `said`.
 
-    It can be killed and interrupted as any other.
+    It can be killed as any other.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["hfal.cli", "hfal.cli.runs", "hfal.running", "hfal.labeling.page"])
@@ -73,8 +73,18 @@ def forked(*arguments, said=os.devnull, **environment):
     return process
 
 
+def started(*arguments, said):
+    """`hfal ARGUMENTS` as a shell starts it, which hears ctrl-C also where tests run in the background."""
+    with open(said, "w") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "hfal", *map(str, arguments)],
+            stdout=file,
+            stderr=file,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+
+
 def _forked(arguments, said, environment):
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where tests run in the background
     os.environ.update({name: str(value) for name, value in environment.items()})
     if "OMP_NUM_THREADS" in environment:  # torch was there before
         import torch

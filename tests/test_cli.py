@@ -20,7 +20,7 @@ from transformers import AutoModelForSequenceClassification
 from hfal.cli import main
 from hfal.cli.app import CtrlC
 from tests.conftest import NAMES, make_rows
-from tests.processes import forked, options_of, run_all_on, run_here
+from tests.processes import forked, options_of, run_all_on, run_here, started
 
 
 @dataclass
@@ -354,13 +354,13 @@ def test_ctrl_c_that_is_lost_in_a_destructor_stops_at_the_end_of_the_round():
 def test_ctrl_c_says_how_to_go_on(project, tmp_path):
     changes = ["batch.rows=1", "budget.rows=60", "start.rows=5", "repeats=1", f"output_dir={tmp_path}/run"]
     command = ["run", project[0] / "config.yaml", *options_of(changes)]
-    process = forked(*command, said=tmp_path / "said")
-    while not (tmp_path / "run" / "rounds" / "0001").exists() and process.is_alive():
+    process = started(*command, said=tmp_path / "said")
+    while not (tmp_path / "run" / "rounds" / "0001").exists() and process.poll() is None:
         time.sleep(0.02)
-    os.kill(process.pid, signal.SIGINT)
-    process.join(60)
+    process.send_signal(signal.SIGINT)
+    code = process.wait(60)
     said = (tmp_path / "said").read_text()
-    assert process.exitcode == 130
+    assert code == 130, said
     assert "run the same command to go on" in said and "Traceback" not in said
     assert hfal(*command).returncode == 0
 

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import shutil
 import signal
 import time
@@ -22,7 +21,7 @@ from hfal.evaluation import Curve, area_under_curve
 from hfal.rounds import Ledger
 from hfal.strategies.base import _REGISTRY
 from tests.conftest import make_rows
-from tests.processes import forked
+from tests.processes import started
 
 SAME = ("results.csv", "comparisons.csv", "tables.md", "tables.tex", "report.html", "ranks.png", "bench.lock.json")
 
@@ -157,13 +156,13 @@ def test_several_processes_give_the_numbers_of_one(done, tmp_path, tiny_model):
 def test_ctrl_c_says_how_to_go_on(tmp_path, tiny_model):
     values = matrix(tmp_path, tiny_model, seeds=3)
     (tmp_path / "bench.yaml").write_text(yaml.safe_dump(values))
-    process = forked("bench", tmp_path / "bench.yaml", said=tmp_path / "said")
-    while process.is_alive() and not list((tmp_path / "bench").glob("cells/*/result.json")):
+    process = started("bench", tmp_path / "bench.yaml", said=tmp_path / "said")
+    while process.poll() is None and not list((tmp_path / "bench").glob("cells/*/result.json")):
         time.sleep(0.02)
-    os.kill(process.pid, signal.SIGINT)
-    process.join(60)
+    process.send_signal(signal.SIGINT)
+    code = process.wait(60)
     said = (tmp_path / "said").read_text()
-    assert process.exitcode == 130 and "run the same command to go on" in said and "Traceback" not in said, said
+    assert code == 130 and "run the same command to go on" in said and "Traceback" not in said, said
     assert not (tmp_path / "bench" / "report.html").exists()
     assert len(run_bench(check_bench(values)).tables) == 2
 
