@@ -35,6 +35,10 @@ READERS = {
 }
 
 
+EXACT = 2**53
+"""From here on fractions do not hold each whole number."""
+
+
 def load_source(source: Source) -> Dataset:
     """The rows of a source, columns renamed, in their own order.
 
@@ -78,7 +82,8 @@ def _whole(rows: Dataset) -> Dataset:
             continue
         values = rows.select_columns([name]).with_format("arrow")[:][name].to_numpy()
         gaps = np.isnan(values)
-        if gaps.any() and not gaps.all() and (values[~gaps] == np.round(values[~gaps])).all():
+        there = values[~gaps]
+        if len(there) and gaps.any() and (np.abs(there) < EXACT).all() and (there == np.round(there)).all():
             whole = [None if gap else int(value) for value, gap in zip(values, gaps, strict=True)]
             rows = rows.remove_columns(name).add_column(name, whole, feature=Value("int64"))
     return rows

@@ -123,6 +123,9 @@ def test_whole_numbers_beside_gaps_stay_whole(tmp_path):
     rows = load_source(Source(source=str(tmp_path / "rows.csv")))
     assert rows["label"][:] == [1, None, 0] and rows.features["label"].dtype == "int64"
     assert rows["price"][:] == [0.5, 2.0, None], "fractions are fractions"
+    for far in ("inf", "1e300"):
+        (tmp_path / "far.csv").write_text(f"text,price\na,{far}\nb,\n")
+        assert load_source(Source(source=str(tmp_path / "far.csv")))["price"][:] == [float(far), None]
     pandas = Dataset.from_dict({"text": ["a", "b"], "label": [float("nan"), 3.0]})
     pandas.to_parquet(tmp_path / "rows.parquet")
     assert load_source(Source(source=str(tmp_path / "rows.parquet")))["label"][:] == [None, 3]
