@@ -21,7 +21,7 @@ from hfal.evaluation.comparing import Comparison, compare
 from hfal.learners import FrozenHead
 from hfal.learners.base import outputs_of, unit_of
 from hfal.loop import ActiveLearner
-from hfal.pool import Pool, encoded, labelled
+from hfal.pool import Pool, check_labels, labelled
 from hfal.quiet import hushed
 from hfal.signals import Needs
 from hfal.strategies import Adaptive, make
@@ -106,8 +106,7 @@ def analyse(rows: Dataset, task: Task, learner: FrozenHead, *, has_labels: bool,
         raise HfalError(f"analyze looks at texts, pairs and words with labels: not at {task.name}")
     pool = Pool.from_dataset(rows, task)
     if has_labels:
-        for _ in encoded(rows, task, task.label, "the data", missing=True):  # a wrong one is told by its row
-            pass
+        check_labels(rows, task, "the data")
     order = pool.canonical(pool.unlabeled)
     order = order[torch.randperm(len(order), generator=generator_for("analyze", seed)).numpy()]
     if len(order) < LEAST:
@@ -237,8 +236,8 @@ def _error(logits: Tensor, wanted: Tensor, task: Task) -> Tensor:
 
 def _chosen(pool: Pool, learner: FrozenHead, test: Dataset, seed: int, done: Callable[[], object]) -> Comparison:
     """`auto` against random, over a few seeds, to 200 labels or a tenth of the rows (or the words of so many)."""
-    rows, unit = max(2, min(20, len(pool.unlabeled) // 100)), "words" if pool.task.per_word else "rows"
-    batch = round(rows * float(pool.lengths(pool.unlabeled).mean())) if pool.task.per_word else rows
+    unit, each = ("words", float(pool.lengths(pool.unlabeled).mean())) if pool.task.per_word else ("rows", 1.0)
+    batch = round(each * max(2, min(20, len(pool.unlabeled) // 100)))
     areas: dict[str, list[float]] = {STRATEGY: [], "random": []}
     for turn in range(DRAWS):
         for name, found in areas.items():

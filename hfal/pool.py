@@ -96,6 +96,16 @@ def labelled(rows: Dataset, task: Task, what: str = "test") -> Dataset:
     return with_labels(rows.select_columns(list(task.inputs)), list(encoded(rows, task, task.label, what)))
 
 
+def check_labels(rows: Dataset, task: Task, what: str) -> None:
+    """Every label that is there is one of the task's.
+
+    Raises:
+        HfalError: one is not; its row is named.
+    """
+    for _ in encoded(rows, task, task.label, what, missing=True):
+        pass
+
+
 def encoded(rows: Dataset, task: Task, column: str, what: str, *, missing: bool = False) -> Iterator[Any]:
     """The encoded label of each row, checked against its inputs; None where `missing` labels are allowed.
 

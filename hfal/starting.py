@@ -15,7 +15,7 @@ from hfal.config_yaml import read_yaml
 from hfal.data import load_source
 from hfal.errors import HfalError, listing
 from hfal.files import write_text
-from hfal.pool import Pool, drop_empty, encoded
+from hfal.pool import Pool, check_labels, drop_empty
 from hfal.tasks import Pairs, QuestionAnswering, Task, TextClassification, TokenClassification, VisualQuestionAnswering
 from hfal.tasks.base import TYPED
 from hfal.tasks.labels import check_columns
@@ -73,7 +73,7 @@ PARTLY = FOR_PEOPLE | {
 # The rows to choose from. Those that have a label are learned from the start.
 pool: {{source: {source}, seed_labels: {label}{skip}}}""",
 }
-TYPE_NAMES = "\n  label_names: {names}  # add what no row has yet"
+KNOWN_NAMES = "\n  label_names: {names}  # add what no row has yet"
 
 ASKED_TEXTS = """\
 task:
@@ -181,7 +181,7 @@ def write_config(
         tell(
             f"{unlabelled:,} rows have no label: people will give them; those that are there are learned from the start"
         )
-        section += "" if task.asks in TYPED else TYPE_NAMES.format(names=_list(task.names))
+        section += "" if task.asks in TYPED else KNOWN_NAMES.format(names=_list(task.names))
     rows = task.prepare(rows)
     kept = drop_empty(rows, task)
     if len(kept) < len(rows):
@@ -263,8 +263,7 @@ def _task_of(rows: Dataset, text: str, label: str) -> tuple[Task, str]:
         return task, TEXT_TASK.format(multi_label=str(multi_label).lower(), **names)
     words = TokenClassification(text, label).resolve(rows)
     try:
-        for _ in encoded(words.prepare(rows), words, label, "the data", missing=True):
-            pass
+        check_labels(words.prepare(rows), words, "the data")
     except HfalError as error:
         if "illegal: repair" not in str(error):
             raise

@@ -21,10 +21,8 @@ ON_CPU = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}  # one thread: s
 
 def run_on(processes, config, *changes):
     """Run a config on so many processes, to its end; quicker than torchrun, which `run_all_on` takes."""
-    with tempfile.TemporaryDirectory() as folder, socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        shared = {"WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free.getsockname()[1]} | ON_CPU
-        free.close()
+    with tempfile.TemporaryDirectory() as folder:
+        shared = {"WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()} | ON_CPU
         started = []
         for rank in range(processes):
             said, mine = Path(folder) / f"said-{rank}", {"RANK": rank, "LOCAL_RANK": rank}
@@ -95,6 +93,13 @@ def _forked(arguments, said, environment):
     os.dup2(file, 2)
     sys.argv = ["hfal", *arguments]
     main()
+
+
+def free_port():
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def options_of(changes):

@@ -14,10 +14,9 @@ from hfal.labeling import open_work
 from hfal.labeling.desk import Desk
 from hfal.labeling.page import serve
 from hfal.running import run_config
-from tests.browser.conftest import free_port
 from tests.labeling.conftest import made, rows_of, truth_of, waiting  # noqa: F401 - fixtures
 from tests.labeling.test_desk import label_all
-from tests.processes import forked
+from tests.processes import forked, free_port
 from tests.test_cli import hfal
 from tests.test_vqa_run import for_people
 

@@ -27,6 +27,7 @@ import yaml
 from datasets import Dataset
 
 from tests.conftest import NAMES, make_rows, save_tiny_model
+from tests.processes import free_port
 
 
 class Person(threading.Thread):
@@ -107,7 +108,7 @@ def work(base: Path, people: int, labels: int) -> tuple[Path, list[Person], floa
     (base / "config.yaml").write_text(yaml.safe_dump(config))
     subprocess.run([sys.executable, "-m", "hfal", "run", base / "config.yaml"], check=True, capture_output=True)
     command = [sys.executable, "-m", "hfal", "loop", str(base / "run"), "--label", "--port", "0"]
-    command[-1] = str(_free_port())
+    command[-1] = str(free_port())
     loop = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ})
     address = f"http://127.0.0.1:{command[-1]}/"
     try:
@@ -142,14 +143,6 @@ def report(folder: Path, workers: list[Person], took: float, labels: int) -> Non
         f"an answer took {statistics.median(times):.0f} ms (median), {times[int(0.95 * len(times))]:.0f} ms (95%)"
     )
     assert not lost and not twice and len(confirmed) >= labels
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _component(address: str) -> int:
