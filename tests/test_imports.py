@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent / "hfal"
 LAYERS = [
     {"errors", "functional", "clock", "quiet", "bringing", "versions"},
     {"signals", "compute", "files", "pictures", "tables", "conll", "config_errors", "config_yaml"},
-    {"neighbours", "nets", "linear"},
+    {"neighbours", "nets", "linear", "folds"},
     {"strategies", "demo", "demo_writing"},
     {"tasks", "answers"},
     {"pool", "dropout", "agreement", "few"},

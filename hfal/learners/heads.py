@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hfal.errors import HfalError
+from hfal.folds import folds_of
 from hfal.functional import Ragged, boundary_step
 from hfal.linear import Batches, Head, f1_threshold, fit_logistic, fit_softmax, frequency_weights
 from hfal.tasks.base import Task
@@ -121,11 +122,7 @@ class HeadFitter:
         if rarer < 2:
             return 0.0
         folds = min(FOLDS, rarer)
-        generator = torch.Generator().manual_seed(self.seed)
-        part = np.empty(len(found), dtype=np.int64)
-        for kind in (found, ~found):  # each fold has its share of both
-            at = np.flatnonzero(kind)[torch.randperm(int(kind.sum()), generator=generator).numpy()]
-            part[at] = np.arange(len(at)) % folds
+        part = folds_of(found.astype(np.int64), folds, self.seed)
         scores = np.empty(len(found))
         for fold in range(folds):
             out = part == fold

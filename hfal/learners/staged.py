@@ -15,6 +15,7 @@ from torch import Tensor
 from hfal.compute import generator_for
 from hfal.errors import HfalError
 from hfal.few import CleanLabels, FewLabels, PseudoLabels
+from hfal.folds import folds_of
 from hfal.functional import falling_threshold, surest
 from hfal.pool import with_labels
 from hfal.tasks.base import Task
@@ -91,16 +92,6 @@ def doubtful(
     probabilities = logits[:, torch.from_numpy(present)].double().softmax(1).numpy()
     ranked = _issues(np.searchsorted(present, labels), probabilities)
     return np.sort(ranked[: int(settings.most * len(labels))])
-
-
-def folds_of(labels: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
-    """[N] which fold each row is in; each has its share of each class."""
-    fold = np.empty(len(labels), dtype=np.int64)
-    for name in np.unique(labels):
-        mine = np.flatnonzero(labels == name)
-        order = torch.randperm(len(mine), generator=generator_for("folds", seed, int(name))).numpy()
-        fold[mine[order]] = np.arange(len(mine)) % folds
-    return fold
 
 
 def unseen(train: Dataset, fold: NDArray[np.int64], trained: Callable[[Dataset], Judge]) -> Tensor:

@@ -11,7 +11,7 @@ from transformers import AutoModel, AutoModelForMaskedLM
 from hfal import ActiveLearner, FewLabels, FineTune, FrozenHead, HfalError, Pool, TextClassification, TrainingConfig
 from hfal.consistency import SURE, ConsistentExamples
 from hfal.frozen import train_upper
-from hfal.learners.staged import folds_of, grown
+from hfal.learners.staged import grown
 from hfal.learners.warm import MetaExamples, replayed
 from hfal.output import _learning, _times
 from hfal.pool import labelled
@@ -337,8 +337,6 @@ def test_it_grows_while_the_next_larger_is_better(train):
 
     assert grown([1, 2, 3, 4, 5], train, 4, 0, once) == 3
     assert list(dict.fromkeys(tried)) == [1, 2, 3, 4]
-    folds = folds_of(np.array([0] * 8 + [1] * 4), 4, 0)
-    assert np.bincount(folds[:8]).tolist() == [2] * 4 and np.bincount(folds[8:]).tolist() == [1] * 4
 
 
 def test_capacity_grows_with_the_labels(tiny_model, train):
