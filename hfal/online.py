@@ -54,7 +54,7 @@ class OnlineWriter:
         self._before: list[Turn] = []
         self.model = learner.current
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(trained, lr=learning_rate)
+        self.optimizer = torch.optim.AdamW(trained, lr=learning_rate, fused=True)
 
     def remember(self, turns: Iterable[Turn]) -> None:
         """Turns that the model has learned from already: only to be repeated."""

@@ -154,7 +154,7 @@ def train(
     if config.early_stopping_patience is not None and validation is None:
         raise HfalError("early_stopping_patience needs validation rows")
     accelerator = _accelerator(config, logs)
-    optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.learning_rate)
+    optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.learning_rate, fused=True)
     batch_size = min(len(examples), config.per_device_train_batch_size * config.gradient_accumulation_steps)
     steps_per_epoch = math.ceil(len(examples) / batch_size)
     epochs = max(config.num_train_epochs, math.ceil(config.min_steps / steps_per_epoch))
