@@ -190,6 +190,7 @@ def _adapt(
         learning_rate=settings.learning_rate,
         per_device_train_batch_size=settings.per_device_train_batch_size,
         gradient_accumulation_steps=2,
+        class_weights=None,
     )
     model, report = train(model, task, examples, config, seed=derive_seed("adapt", settings.seed), what="adapting")
     if is_main():

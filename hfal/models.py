@@ -190,6 +190,11 @@ def pool_layers(states: Sequence[Tensor], mask: Tensor) -> Tensor:
     return torch.stack([pool_hidden(state, mask, "mean") for state in states], 1)
 
 
+def unit_length(embeddings: Tensor) -> Tensor:
+    """[N, D] of length 1: what a text is about is where its embedding points; its length follows that of the text."""
+    return torch.nn.functional.normalize(embeddings.float(), dim=-1)
+
+
 def pool_hidden(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
     """[B, S, D] hidden states -> [B, D] float32: the mean over real tokens, or the first real token."""
     hidden = hidden.float()

@@ -16,7 +16,7 @@ from hfal.dropout import ConsistentDropout, dropout_on
 from hfal.errors import HfalError
 from hfal.functional import Ragged, boundary_distance, mean_words
 from hfal.inference import Outputs
-from hfal.models import pool_hidden, pool_layers
+from hfal.models import pool_hidden, pool_layers, unit_length
 from hfal.signals import SAMPLED, Needs
 
 
@@ -75,7 +75,7 @@ class Probe:
             own = getattr(self.model, "pool", None)  # of a model that reads some places only
             hidden = found["hidden"][:, : mask.shape[1]]  # states of patches follow those of tokens
             pooled = pool_hidden(hidden, mask, self.pooling) if own is None else own(hidden, batch["input_ids"], mask)
-            outputs["embeddings"] = pooled
+            outputs["embeddings"] = unit_length(pooled)
         if "hidden_states" in self.fields:
             outputs["hidden_states"] = pool_layers(found["layers"], mask)
         if "features" in self.fields:
@@ -217,7 +217,7 @@ def word_outputs(
         weights = seen.float()
         if pooling == "entities" and "logits" in words:  # no logits before the first labels
             weights = weights * (1 - torch.softmax(words["logits"], -1)[:, outside])
-        outputs["embeddings"] = mean_words(Ragged(words["hidden"], offsets), weights)
+        outputs["embeddings"] = unit_length(mean_words(Ragged(words["hidden"], offsets), weights))
     return outputs
 
 

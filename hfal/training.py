@@ -34,7 +34,8 @@ from hfal.compute import (
 )
 from hfal.errors import HfalError
 from hfal.functional import Ragged, easiest
-from hfal.tasks.base import Task
+from hfal.linear import frequency_weights
+from hfal.tasks.base import Task, one_of_several
 from hfal.tokens import Tokens
 from hfal.training_config import FitReport, TrainingConfig, precision_for
 
@@ -161,7 +162,8 @@ def train(
     steps = epochs * steps_per_epoch
     wrapped, optimizer = accelerator.prepare(model, optimizer)
     schedule = LambdaLR(optimizer, _linear(steps, config.warmup_ratio))
-    weights = _class_weights(task, examples.values, accelerator.device) if config.class_weights else None
+    balanced = one_of_several(task) if config.class_weights == "auto" else config.class_weights == "balanced"
+    weights = _class_weights(task, examples.values, accelerator.device) if balanced else None
     examples.prepare(model, seed, accelerator.device)
     anchor = [value.detach().clone() for value in model.parameters()] if config.anchor else []
     stopper = _Best(config.early_stopping_patience)
@@ -308,13 +310,12 @@ def _linear(steps: int, warmup_ratio: float) -> Callable[[int], float]:
 
 
 def _class_weights(task: Task, targets: Tensor, device: torch.device) -> Tensor:
-    """Weights of mean 1 over the rows: n / (C n_c); for independent labels, no over yes."""
+    """[C] weights of mean 1 over the rows, by the inverse frequency; for independent labels, no over yes."""
     if task.multi_label:
         yes = targets.sum(0).clamp_min(1)
         return ((len(targets) - yes).clamp_min(1) / yes).to(device)
-    counts = torch.bincount(targets, minlength=len(task.names))
-    weights = len(targets) / (len(task.names) * counts.clamp_min(1).float())
-    return torch.where(counts > 0, weights, torch.ones_like(weights)).to(device)
+    counts = np.bincount(targets.numpy(), minlength=len(task.names))
+    return torch.from_numpy(frequency_weights(counts, 1.0)).float().to(device)
 
 
 class _Best:

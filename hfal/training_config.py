@@ -37,7 +37,8 @@ class TrainingConfig(BaseModel):
         weight_decay: of AdamW, on matrices only.
         max_grad_norm: clipping; 0 switches it off.
         label_smoothing: share of the label given to the other classes.
-        class_weights: "balanced" weighs each class by the inverse of its frequency among the labels.
+        class_weights: "balanced" weighs each class by the inverse of its frequency among the labels. "auto" does so
+            where a row has one label of several, not where one class of two is looked for, nor for words.
         mixed_precision: "auto" is bf16 on a GPU that has it, else none.
         early_stopping_patience: epochs without a better validation loss before training stops. The best
             epoch is kept. Only with validation rows.
@@ -64,7 +65,7 @@ class TrainingConfig(BaseModel):
     per_device_train_batch_size: int = Field(8, ge=1)
     gradient_accumulation_steps: int = Field(2, ge=1)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
-    class_weights: Literal["balanced"] | None = None
+    class_weights: Literal["auto", "balanced"] | None = "auto"
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     early_stopping_patience: int | None = Field(None, ge=1)
     save_total_limit: int = Field(0, ge=0)

@@ -128,7 +128,7 @@ class Contrastive(FineTune):
         """See `Learner.bind`."""
         if task.embedded != "text" or task.multi_label:
             raise HfalError(f"learner.type contrastive compares texts with one label each: it does not do {task.name}")
-        if self.config.waal or self.config.consistency or self.config.class_weights:
+        if self.config.waal or self.config.consistency or self.config.class_weights == "balanced":
             raise HfalError("learner.training: waal, consistency and class_weights do not go with contrastive")
         super().bind(task, seed, cache)
 
@@ -171,5 +171,5 @@ class Contrastive(FineTune):
 
     @property
     def _lasting(self) -> TrainingConfig:
-        """The training without what needs validation rows: pairs have none."""
-        return self.config.model_copy(update={"early_stopping_patience": None})
+        """The training without what needs validation rows or classes: pairs have none."""
+        return self.config.model_copy(update={"early_stopping_patience": None, "class_weights": None})

@@ -21,7 +21,7 @@ from hfal.inference import own_batches, plan_batches, token_budget
 from hfal.learners.by_row import ByRow
 from hfal.learners.looking import NOT_YET, refuse_unknown
 from hfal.learners.trained import TrainedLearner
-from hfal.models import load_tokenizer, load_writer, max_length_of, pool_hidden, quiet
+from hfal.models import load_tokenizer, load_writer, max_length_of, pool_hidden, quiet, unit_length
 from hfal.signals import Needs, Signals
 from hfal.spans_read import BEST, LOW, Candidate, SpanExamples, Windows, best_spans, read_windows
 from hfal.tasks.base import Task
@@ -130,7 +130,8 @@ class Extract(TrainedLearner[PreTrainedModel]):
         answer = model(**inputs, output_hidden_states="embeddings" in needs.every_field)
         if "embeddings" in needs.every_field:
             pooled = pool_hidden(answer.hidden_states[-1], inputs["attention_mask"], "mean").cpu()
-            fields["embeddings"] = torch.stack([pooled[a:b].mean(0) for a, b in pairwise(part.of.tolist())])
+            of_rows = torch.stack([pooled[a:b].mean(0) for a, b in pairwise(part.of.tolist())])
+            fields["embeddings"] = unit_length(of_rows)
         if needs.every_field & {"logits", "mc_logits", "texts", "starts"}:
             begin, stop = answer.start_logits.float().cpu(), answer.end_logits.float().cpu()
             found = [best_spans(part, row, begin, stop) for row in range(len(part))]

@@ -13,7 +13,7 @@ from hfal.errors import HfalError
 from hfal.folds import folds_of
 from hfal.functional import Ragged, boundary_step
 from hfal.linear import Batches, Head, f1_threshold, fit_logistic, fit_softmax, frequency_weights
-from hfal.tasks.base import Task
+from hfal.tasks.base import Task, one_of_several
 
 OVERSHOOT = 0.02
 """How far over the boundary a row's twin lies, as a share of the way."""
@@ -33,7 +33,7 @@ def usual_power(task: Task) -> float:
     """
     if task.per_word:
         return WORD_POWER
-    return 0.0 if task.multi_label or getattr(task, "sought", None) is not None else 1.0
+    return 1.0 if one_of_several(task) else 0.0
 
 
 def put_head(layer: nn.Linear, weight: Array, bias: Array) -> None:

@@ -174,6 +174,11 @@ class Task(Protocol):
         ...
 
 
+def one_of_several(task: Task) -> bool:
+    """Whether a row has one label of classes that matter alike, so that it pays to balance them."""
+    return task.asks == "one" and getattr(task, "sought", None) is None
+
+
 class TextTask(Task, Protocol):
     """A task whose rows are read as a text, or as two."""
 

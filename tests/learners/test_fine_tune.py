@@ -3,11 +3,24 @@ import json
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import normalize
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from hfal import FineTune, FrozenHead, HfalError, TextClassification, TokenClassification, TrainingConfig
+from hfal import (
+    FineTune,
+    FrozenHead,
+    Generation,
+    HfalError,
+    Pairs,
+    QuestionAnswering,
+    Relations,
+    TextClassification,
+    TokenClassification,
+    TrainingConfig,
+)
 from hfal.pool import labelled, with_labels
 from hfal.signals import Needs
+from hfal.tasks.base import one_of_several
 from hfal.training import Examples, _class_weights, _linear, train
 from tests.conftest import NAMES, save_tiny_model
 
@@ -64,7 +77,7 @@ def test_signals_are_what_transformers_computes(tiny_model, rows):
     torch.testing.assert_close(found.get("logits"), out.logits, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(found.get("features"), pooled, atol=1e-5, rtol=1e-4)
     mean = (out.hidden_states[-1] * mask).sum(1) / mask.sum(1)
-    torch.testing.assert_close(found.get("embeddings"), mean, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found.get("embeddings"), normalize(mean), atol=1e-5, rtol=1e-4)
 
 
 def test_saved_models_load_with_plain_transformers_and_resume(tiny_model, rows, tmp_path):
@@ -169,7 +182,33 @@ def test_multi_label_training(tiny_model, rows):
 def test_class_weights_have_mean_one_over_the_rows():
     targets = torch.tensor([0] * 8 + [2] * 2)
     weights = _class_weights(TASK, targets, torch.device("cpu"))
-    assert weights.tolist() == pytest.approx([10 / 24, 1.0, 10 / 6])
+    assert weights.tolist() == pytest.approx([10 / 16, 1.0, 10 / 4])
+
+
+def test_classes_are_balanced_where_nothing_else_is_said(tiny_model, rows):
+    few = labelled(rows.select([at for at, label in enumerate(rows["label"]) if label or at < 30]), TASK)
+    ways = ("auto", "balanced", None)
+    learners = [bound(tiny_model, QUICK.model_copy(update={"class_weights": way})) for way in ways]
+    auto, balanced, none = (learner.fit(few).loss for learner in learners)
+    assert auto == balanced != none
+    assert bound(tiny_model).config.class_weights == "auto"
+
+
+@pytest.mark.parametrize(
+    ("task", "balanced"),
+    [
+        (TextClassification(label_names=NAMES), True),
+        (TextClassification(label_names=NAMES, multi_label=True), False),
+        (Relations(label_names=NAMES), True),
+        (Pairs(label_names=["no", "yes"]), False),
+        (TokenClassification(label_names=["O", "B-X"]), False),
+        (Generation(), False),
+        (QuestionAnswering(), False),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_classes_are_balanced_where_all_matter_alike(task, balanced):
+    assert one_of_several(task) is balanced
 
 
 def test_the_schedule_rises_and_falls():
@@ -228,7 +267,7 @@ def test_pooling_is_what_was_asked_before_the_first_labels_too(tiny_model, rows)
     batch = AutoTokenizer.from_pretrained(tiny_model)(rows["text"][:], padding=True, return_tensors="pt")
     with torch.no_grad():
         states = AutoModelForSequenceClassification.from_pretrained(tiny_model).base_model(**batch)[0]
-    assert torch.allclose(found, states[:, 0], atol=1e-5)
+    assert torch.allclose(found, normalize(states[:, 0]), atol=1e-5)
 
 
 def test_the_last_epochs_are_a_committee_that_is_saved(tiny_model, rows, tmp_path):
