@@ -261,6 +261,14 @@ def test_train_needs_no_more_than_one_row(tiny_model, rows):
     assert report.steps == 2 and not model.training
 
 
+def test_seed_sets_are_the_same_whichever_learner_looks(tiny_model, rows):
+    fields = Needs(pool=frozenset({"embeddings"}))
+    frozen = FrozenHead(tiny_model)
+    frozen.bind(TASK, 0)
+    ours, theirs = (learner.signals(rows, fields).get("embeddings") for learner in (bound(tiny_model), frozen))
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
 def test_pooling_is_what_was_asked_before_the_first_labels_too(tiny_model, rows):
     fields = Needs(pool=frozenset({"embeddings"}))
     found = bound(tiny_model, pooling="cls").signals(rows, fields).get("embeddings")
