@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datasets import Dataset
@@ -10,7 +12,14 @@ from hfal.clock import Clock
 from hfal.errors import HfalError
 from hfal.learners.base import Learner, fit, prepare
 from hfal.pool import Pool
-from hfal.rounds import Ledger
+from hfal.rounds import Ledger, Round
+from hfal.training_config import GUESS
+
+logger = logging.getLogger("hfal")
+
+UNLEARNED = 0.25
+"""Share of the loss of a guess above which training has not learned its labels; else it ends at a tenth or less."""
+WANTING = "the labels are not learned yet"
 
 
 class Taught:
@@ -81,3 +90,23 @@ class Taught:
             )
         else:
             self.fit(pool, number, Clock())
+
+
+def unlearned(training: Mapping[str, Any], rounds: Sequence[Round]) -> list[str]:
+    """What to say of a training that ended too soon: more labels are not what such a model wants most. Said once a run.
+
+    Args:
+        training: what is told of this round's.
+        rounds: those before.
+    """
+    guess = training.get(GUESS)
+    if guess is None or training["loss"] <= UNLEARNED * guess:
+        return []
+    if any(note.startswith(WANTING) for done in rounds for note in done.notes):
+        return []
+    note = (
+        f"{WANTING}: the loss of training ended at {training['loss']:.2f}, that of a guess is {guess:.2f}; "
+        "try a higher learner.training.learning_rate, or more min_steps"
+    )
+    logger.warning(note)
+    return [note]

@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hfal.compute import state
 
+GUESS = "loss_of_a_guess"
+"""In a report: the loss of a model to which all classes are alike, to hold the loss of training against."""
+
 
 @dataclass(frozen=True)
 class FitReport:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,10 +39,10 @@ from hfal.probe import Probe, WordProbe, last_linear
 from hfal.reading import cache_for, classifier_for, plain_encoder, tokenizer_for, visual_cache
 from hfal.sides import PairStore
 from hfal.signals import Needs, Signals
-from hfal.tasks.base import Task
+from hfal.tasks.base import Task, one_of_several
 from hfal.tokens import TokenCache
 from hfal.training import Examples, Weights
-from hfal.training_config import FitReport, TrainingConfig, autocast_for
+from hfal.training_config import GUESS, FitReport, TrainingConfig, autocast_for
 
 CHECKPOINTS = "checkpoints"
 KNOWN = "known.json"
@@ -275,6 +276,9 @@ class FineTune(PoolReader, TrainedLearner[PreTrainedModel]):
         self._model, self._trained, self._checkpoints = model, True, checkpoints
         if validation is not None and self.threshold is not None:
             self._put_threshold(validation)
+        plain = not (config.label_smoothing or config.consistency or config.waal or config.self_paced < 1)
+        if one_of_several(self.task) and plain:
+            report = replace(report, details=report.details | {GUESS: round(math.log(len(self.task.names)), 4)})
         return report
 
     def _put_threshold(self, validation: Dataset) -> None:
