@@ -35,7 +35,7 @@ from hfal.signals import Needs
 from hfal.strategies import Context, Scored, Selection, Strategy, check_units, make, resolve
 from hfal.strategies.within import select_within
 from hfal.tasks.base import TYPED
-from hfal.taught import Taught, unlearned
+from hfal.taught import Taught, unconverged
 
 logger = logging.getLogger("hfal")
 
@@ -240,7 +240,7 @@ class ActiveLearner:
         if number == 0:
             notes += self._missing_classes()
         training = self._taught.fit(self.pool, number, clock)
-        notes += unlearned(training, self.ledger.rounds)
+        notes += unconverged(training, self.ledger.rounds)
         metrics: dict[str, Any] = {}
         if self.test is not None:
             with clock("evaluate"):

@@ -17,9 +17,9 @@ from hfal.training_config import GUESS
 
 logger = logging.getLogger("hfal")
 
-UNLEARNED = 0.25
-"""Share of the loss of a guess above which training has not learned its labels; else it ends at a tenth or less."""
-WANTING = "the labels are not learned yet"
+UNCONVERGED = 0.25
+"""Share of the loss of a guess above which training has not converged; where it has, it ends at a tenth or less."""
+WANTING = "training has not converged"
 
 
 class Taught:
@@ -92,20 +92,20 @@ class Taught:
             self.fit(pool, number, Clock())
 
 
-def unlearned(training: Mapping[str, Any], rounds: Sequence[Round]) -> list[str]:
-    """What to say of a training that ended too soon: more labels are not what such a model wants most. Said once a run.
+def unconverged(training: Mapping[str, Any], rounds: Sequence[Round]) -> list[str]:
+    """What to say of a training that ended too soon: such a model does not want more labels most. Said once a run.
 
     Args:
         training: what is told of this round's.
         rounds: those before.
     """
     guess = training.get(GUESS)
-    if guess is None or training["loss"] <= UNLEARNED * guess:
+    if guess is None or training["loss"] <= UNCONVERGED * guess:
         return []
     if any(note.startswith(WANTING) for done in rounds for note in done.notes):
         return []
     note = (
-        f"{WANTING}: the loss of training ended at {training['loss']:.2f}, that of a guess is {guess:.2f}; "
+        f"{WANTING}: its loss ended at {training['loss']:.2f}, that of a guess is {guess:.2f}; "
         "try a higher learner.training.learning_rate, or more min_steps"
     )
     logger.warning(note)
