@@ -43,14 +43,13 @@ def write_project(folder: Path, model: str, **changes) -> Path:
     ["margin", "entropy", "least_confidence", "bald(mc_samples=3)", "typiclust", "margin>kmeans(prefilter=3)"],
 )
 def test_strategies_see_a_rows_own_spans(strategy, tmp_path, tiny_model):
-    config = load_config(write_project(tmp_path, tiny_model, strategy=strategy))
+    drawn = {"strategy": "random"}  # its rows do not hang on a model's last bits: one of them has no answer
+    config = load_config(write_project(tmp_path, tiny_model, strategy=strategy, start=drawn))
     outcome = run_config(config, lambda *_: None)
     assert [r.labeled for r in outcome.rounds[0][1]] == [8, 16, 24] and outcome.main_metric == "f1"
     report = (tmp_path / "run/report.html").read_text()
-    tables = [pq.read_table(file) for file in sorted((tmp_path / "run/rounds").glob("*/labels.parquet"))]
-    silent = [label for table in tables for label in table["label"].to_pylist() if not label]
-    assert len(tables) == 3 and "what is it" in report
-    assert not silent or "(no answer)" in report  # which rows are asked is the strategy's
+    assert [] in pq.read_table(tmp_path / "run/rounds/0000/labels.parquet")["label"].to_pylist()
+    assert "what is it" in report and "(no answer)" in report
 
 
 def test_what_a_model_of_places_cannot_give_is_told(tmp_path, tiny_model):

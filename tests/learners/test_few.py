@@ -23,6 +23,7 @@ from tests.processes import run_here, run_on
 TASK = TextClassification(label_names=NAMES)
 LOGITS = Needs(pool=frozenset({"logits"}))
 QUICK = TrainingConfig(num_train_epochs=1, min_steps=20, learning_rate=1e-3)
+UNWEIGHTED = QUICK.model_copy(update={"class_weights": None})
 
 
 def bound(learner, task=TASK, seed=0, cache=None):
@@ -79,9 +80,9 @@ def test_masked_language_modelling_lowers_the_loss_of_guessing(tiny_model, other
     assert not any(info["missing_keys"] for info in with_head), "the head that guesses is kept"
 
 
-@pytest.mark.parametrize("kind", [FrozenHead, lambda model, few: FineTune(model, QUICK, few=few)])
+@pytest.mark.parametrize("kind", [FrozenHead, lambda model, few: FineTune(model, UNWEIGHTED, few=few)])
 def test_pseudo_labels_are_the_surest_rows_and_count_for_less(kind, tiny_model, train, others):
-    settings = {"threshold": 0.33, "fall": 0.0, "floor": 0.1, "ratio": 0.5, "weight": 1e-6}
+    settings = {"threshold": 0.34, "fall": 0.0, "floor": 0.1, "ratio": 0.5, "weight": 1e-6}
     plain, taught = (
         bound(kind(tiny_model, few=FewLabels())),
         bound(kind(tiny_model, few=FewLabels(pseudo_labels=settings))),
