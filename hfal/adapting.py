@@ -23,7 +23,7 @@ from hfal.compute import barrier, derive_seed, generator_for, is_main, own_rando
 from hfal.errors import HfalError
 from hfal.few import Adapt
 from hfal.files import disk_errors, read_json, write_folder, write_json
-from hfal.models import freeze_pooler, load_encoder, load_quietly, locate, pool_hidden, quiet
+from hfal.models import freeze_pooler, load_encoder, load_quietly, locate, pool_hidden, quiet, unit_length
 from hfal.pool import content_keys
 from hfal.tasks.base import Task
 from hfal.tokens import TokenCache, Tokens
@@ -101,7 +101,7 @@ class TwiceExamples(TextExamples):
         batch = self.tokens.pad(np.concatenate((rows, rows)), self.pad_id, self.padding_side)
         inputs = model_inputs({name: value.to(device) for name, value in batch.items()})
         hidden = model(**inputs).last_hidden_state.float()
-        pooled = nn.functional.normalize(pool_hidden(hidden, inputs["attention_mask"], "mean"), dim=-1)
+        pooled = unit_length(pool_hidden(hidden, inputs["attention_mask"], "mean"))
         one, other = pooled.chunk(2)
         return nn.functional.cross_entropy(
             one @ other.T / self.temperature, torch.arange(len(rows), device=device), reduction="none"

@@ -21,7 +21,7 @@ from transformers import (
 from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
 
 from hfal.errors import HfalError
-from hfal.models import freeze_pooler, pool_hidden
+from hfal.models import freeze_pooler, pool_hidden, unit_length
 
 
 def layers_of(encoder: PreTrainedModel) -> tuple[nn.Module, str, nn.ModuleList] | None:
@@ -119,7 +119,7 @@ class FrozenHeadModel(PreTrainedModel):
         """[B, D] pooled hidden states, of length 1 where the config says so."""
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **inputs)
         pooled = pool_hidden(hidden.last_hidden_state, attention_mask, self.config.pooling)
-        return nn.functional.normalize(pooled, dim=-1) if self.config.normalize else pooled
+        return unit_length(pooled) if self.config.normalize else pooled
 
     def forward(
         self,
@@ -183,7 +183,7 @@ class FrozenWordHeadModel(FrozenHeadModel):
     def embed(self, input_ids: Tensor, attention_mask: Tensor, **inputs: Any) -> Tensor:
         """[B, S, D] hidden states, of length 1 where the config says so."""
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **inputs).last_hidden_state.float()
-        return nn.functional.normalize(hidden, dim=-1) if self.config.normalize else hidden
+        return unit_length(hidden) if self.config.normalize else hidden
 
     def forward(
         self,

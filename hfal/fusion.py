@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForVisualQuestionAnswering, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from hfal.models import pool_hidden
+from hfal.models import pool_hidden, unit_length
 from hfal.pixels import standardized
 
 
@@ -107,7 +107,7 @@ class FusionClassifier(PreTrainedModel):
     def text_features(self, input_ids: Tensor, attention_mask: Tensor, **inputs: Any) -> Tensor:
         """[B, D] mean states of questions, of length 1."""
         states = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask, **inputs).last_hidden_state
-        return nn.functional.normalize(pool_hidden(states, attention_mask, "mean"), dim=-1)
+        return unit_length(pool_hidden(states, attention_mask, "mean"))
 
     def image_features(self, pixel_values: Tensor) -> Tensor:
         """[B, F] of pictures: what the encoder pools, or its first state."""

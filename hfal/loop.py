@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +20,7 @@ from hfal.auditing import Audit, mixed
 from hfal.budget import WHOLE, Budget, Cost
 from hfal.clock import Clock
 from hfal.compute import from_main, generator_for
-from hfal.errors import HfalError, count, listing
+from hfal.errors import HfalError, count
 from hfal.kept import Kept
 from hfal.learners.base import Learner, outputs_of
 from hfal.measuring import Spending, figures
@@ -34,10 +33,7 @@ from hfal.seeing import Seeing
 from hfal.signals import Needs
 from hfal.strategies import Context, Scored, Selection, Strategy, check_units, make, resolve
 from hfal.strategies.within import select_within
-from hfal.tasks.base import TYPED
-from hfal.taught import Taught, unconverged
-
-logger = logging.getLogger("hfal")
+from hfal.taught import Taught, unconverged, unknown_classes
 
 
 class ActiveLearner:
@@ -238,7 +234,7 @@ class ActiveLearner:
             notes.append(f"{count(silent, 'row')} of {len(bought)} got no label and will not be asked again")
         notes += reasons(self.strategy if number else self.start, chosen_by(chosen))
         if number == 0:
-            notes += self._missing_classes()
+            notes += unknown_classes(self.pool)
         training = self._taught.fit(self.pool, number, clock)
         notes += unconverged(training, self.ledger.rounds)
         metrics: dict[str, Any] = {}
@@ -395,13 +391,3 @@ class ActiveLearner:
         fresh = [name for name in ids if name not in self._asked]
         self._asked.update(ids)
         return fresh
-
-    def _missing_classes(self) -> list[str]:
-        task = self.pool.task
-        seen = {name for label in self.pool.labels(self.pool.labeled) for name in task.mentions(label)}
-        missing = [] if task.asks in TYPED else [name for name in task.classes if name not in seen]
-        if not missing:
-            return []
-        note = f"the seed set has no row of {listing(missing)}: the model cannot know it yet"
-        logger.warning(note)
-        return [note]

@@ -191,7 +191,7 @@ def pool_layers(states: Sequence[Tensor], mask: Tensor) -> Tensor:
 
 
 def unit_length(embeddings: Tensor) -> Tensor:
-    """[N, D] of length 1: what a text is about is where its embedding points; its length follows that of the text."""
+    """[..., D] of length 1: what a text is about is where its embedding points; its length follows that of the text."""
     return torch.nn.functional.normalize(embeddings.float(), dim=-1)
 
 

@@ -9,10 +9,11 @@ from typing import Any
 from datasets import Dataset
 
 from hfal.clock import Clock
-from hfal.errors import HfalError
+from hfal.errors import HfalError, listing
 from hfal.learners.base import Learner, fit, prepare
 from hfal.pool import Pool
 from hfal.rounds import Ledger, Round
+from hfal.tasks.base import TYPED
 from hfal.training_config import GUESS
 
 logger = logging.getLogger("hfal")
@@ -92,6 +93,13 @@ class Taught:
             self.fit(pool, number, Clock())
 
 
+def unknown_classes(pool: Pool) -> list[str]:
+    """What to say of classes that no labelled row has."""
+    seen = {name for label in pool.labels(pool.labeled) for name in pool.task.mentions(label)}
+    missing = [] if pool.task.asks in TYPED else [name for name in pool.task.classes if name not in seen]
+    return _told(f"the seed set has no row of {listing(missing)}: the model cannot know it yet") if missing else []
+
+
 def unconverged(training: Mapping[str, Any], rounds: Sequence[Round]) -> list[str]:
     """What to say of a training that ended too soon: such a model does not want more labels most. Said once a run.
 
@@ -104,9 +112,13 @@ def unconverged(training: Mapping[str, Any], rounds: Sequence[Round]) -> list[st
         return []
     if any(note.startswith(WANTING) for done in rounds for note in done.notes):
         return []
-    note = (
+    return _told(
         f"{WANTING}: its loss ended at {training['loss']:.2f}, that of a guess is {guess:.2f}; "
         "try a higher learner.training.learning_rate, or more min_steps"
     )
+
+
+def _told(note: str) -> list[str]:
+    """The notes of a round, of which the user hears at once."""
     logger.warning(note)
     return [note]
