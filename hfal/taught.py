@@ -14,12 +14,10 @@ from hfal.learners.base import Learner, fit, prepare
 from hfal.pool import Pool
 from hfal.rounds import Ledger, Round
 from hfal.tasks.base import TYPED
-from hfal.training_config import GUESS
+from hfal.training_config import GUESS, converged
 
 logger = logging.getLogger("hfal")
 
-UNCONVERGED = 0.25
-"""Share of the loss of a guess above which training has not converged; where it has, it ends at a tenth or less."""
 WANTING = "training has not converged"
 
 
@@ -108,7 +106,7 @@ def unconverged(training: Mapping[str, Any], rounds: Sequence[Round]) -> list[st
         rounds: those before.
     """
     guess = training.get(GUESS)
-    if guess is None or training["loss"] <= UNCONVERGED * guess:
+    if guess is None or converged(training["loss"], guess):
         return []
     if any(note.startswith(WANTING) for done in rounds for note in done.notes):
         return []

@@ -37,7 +37,7 @@ from hfal.functional import Ragged, easiest
 from hfal.linear import frequency_weights
 from hfal.tasks.base import Task, one_of_several
 from hfal.tokens import Tokens
-from hfal.training_config import FitReport, TrainingConfig, precision_for
+from hfal.training_config import GUESS, FitReport, TrainingConfig, converged, precision_for
 
 Weights = dict[str, Tensor]
 """A model's weights by name."""
@@ -129,6 +129,7 @@ def train(
     validation: Examples | None = None,
     logs: Path | None = None,
     checkpoints: list[Weights] | None = None,
+    guess: float | None = None,
     what: str = "training",
 ) -> tuple[PreTrainedModel, FitReport]:
     """Train a model on tokenized rows. The loss of a step is the mean over its outputs: rows, or words.
@@ -142,6 +143,8 @@ def train(
         validation: rows that decide on early stopping and the best epoch.
         logs: where trackers write.
         checkpoints: takes up the weights of the last `save_total_limit` epochs.
+        guess: the loss of a model to which all classes are alike, where there is one: by it training has converged
+            or goes through another of `config.max_cycles`.
         what: is being done, for the progress bar.
 
     Returns:
@@ -180,7 +183,7 @@ def train(
             delay=1,
         ) as bar,
     ):
-        for epoch in range(epochs):
+        for epoch in range(epochs * config.max_cycles):
             wrapped.train()
             losses = []
             for rows in _epoch(len(examples), batch_size, seed, epoch):
@@ -214,9 +217,13 @@ def train(
                 value = _validation_loss(wrapped, task, validation, accelerator.device)
                 if stopper.seen(value, epoch, model):
                     break
+            if (epoch + 1) % epochs == 0:  # the end of a cycle
+                if guess is None or converged(float(np.mean(losses)), guess):
+                    break
+                bar.total += steps
     if config.log_with:
         accelerator.end_training()
-    details = {"epochs": epoch + 1, **stopper.restore(model)}
+    details = {"epochs": epoch + 1, **({} if guess is None else {GUESS: round(guess, 4)}), **stopper.restore(model)}
     accelerator.free_memory()
     return model.eval(), FitReport(step, float(np.mean(losses)), details)
 
@@ -302,6 +309,7 @@ def _linear(steps: int, warmup_ratio: float) -> Callable[[int], float]:
     warmup = int(steps * warmup_ratio)
 
     def factor(step: int) -> float:
+        step %= steps  # another cycle begins anew
         if step < warmup:
             return (step + 1) / (warmup + 1)
         return (steps - step) / max(1, steps - warmup)

@@ -15,6 +15,9 @@ from hfal.compute import state
 GUESS = "loss_of_a_guess"
 """In a report: the loss of a model to which all classes are alike, to hold the loss of training against."""
 
+UNCONVERGED = 0.25
+"""Share of the loss of a guess above which training has not converged; where it has, it ends at a tenth or less."""
+
 
 @dataclass(frozen=True)
 class FitReport:
@@ -35,6 +38,10 @@ class TrainingConfig(BaseModel):
         num_train_epochs: passes over the labelled rows; more where `min_steps` asks for it.
         min_steps: floor on optimizer steps. Few labels must not mean few steps: at 100 rows and 5 epochs,
             28 steps, a pretrained encoder is still at chance.
+        max_cycles: how often the schedule is gone through at most. It is again, from the peak of the rate on, as long
+            as the loss of the last epoch is more than a quarter of a guess's (restarts, as of Loshchilov and Hutter
+            2017): many classes, or few rows of each, take longer than `min_steps`. Where a row has one label, and
+            without `label_smoothing`, `consistency`, `self_paced` and `waal`. 1 switches it off.
         learning_rate: peak of a linear schedule.
         warmup_ratio: share of the steps in which the rate rises.
         weight_decay: of AdamW, on matrices only.
@@ -61,6 +68,7 @@ class TrainingConfig(BaseModel):
 
     num_train_epochs: int = Field(5, ge=1)
     min_steps: int = Field(150, ge=1)
+    max_cycles: int = Field(3, ge=1)
     learning_rate: float = Field(5e-5, gt=0)
     warmup_ratio: float = Field(0.1, ge=0, le=1)
     weight_decay: float = Field(0.01, ge=0)
@@ -77,6 +85,11 @@ class TrainingConfig(BaseModel):
     self_paced: float = Field(1.0, gt=0, le=1)
     anchor: float = Field(0.0, ge=0)
     log_with: Literal["tensorboard", "wandb", "mlflow", "comet_ml", "aim", "clearml", "swanlab"] | None = None
+
+
+def converged(loss: float, guess: float) -> bool:
+    """Whether a loss is that of a model that has learned its rows, beside that of a guess."""
+    return loss <= UNCONVERGED * guess
 
 
 def precision_for(asked: str) -> str:

@@ -42,7 +42,7 @@ from hfal.signals import Needs, Signals
 from hfal.tasks.base import Task, one_of_several
 from hfal.tokens import TokenCache
 from hfal.training import Examples, Weights
-from hfal.training_config import GUESS, FitReport, TrainingConfig, autocast_for
+from hfal.training_config import FitReport, TrainingConfig, autocast_for
 
 CHECKPOINTS = "checkpoints"
 KNOWN = "known.json"
@@ -272,13 +272,12 @@ class FineTune(PoolReader, TrainedLearner[PreTrainedModel]):
             examples = MetaExamples(examples, new, config.learning_rate, config.per_device_train_batch_size)
         checkpoints: list[Weights] = []
         held_out = None if validation is None else self._examples(validation)
-        model, report = self._train(model, examples, held_out, len(rows), checkpoints, config)
+        plain = not (config.label_smoothing or config.consistency or config.waal or config.self_paced < 1)
+        guess = math.log(len(self.task.names)) if plain and one_of_several(self.task) else None
+        model, report = self._train(model, examples, held_out, len(rows), checkpoints, config, guess)
         self._model, self._trained, self._checkpoints = model, True, checkpoints
         if validation is not None and self.threshold is not None:
             self._put_threshold(validation)
-        plain = not (config.label_smoothing or config.consistency or config.waal or config.self_paced < 1)
-        if one_of_several(self.task) and plain:
-            report = replace(report, details=report.details | {GUESS: round(math.log(len(self.task.names)), 4)})
         return report
 
     def _put_threshold(self, validation: Dataset) -> None:

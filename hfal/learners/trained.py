@@ -63,6 +63,7 @@ class TrainedLearner(Generic[Model]):
         rows: int,
         checkpoints: list[Weights] | None = None,
         config: TrainingConfig | None = None,
+        guess: float | None = None,
     ) -> tuple[Model, FitReport]:
         """A fresh model, trained on the examples of so many rows."""
         trained, report = train(
@@ -74,5 +75,6 @@ class TrainedLearner(Generic[Model]):
             validation=validation,
             logs=None if self.cache is None else self.cache.parent / "logs",
             checkpoints=checkpoints,
+            guess=guess,
         )
         return trained, report

@@ -57,11 +57,36 @@ def test_each_fit_starts_again_from_the_pretrained_weights(tiny_model, rows, tes
 
 
 def test_few_labels_do_not_mean_few_steps(tiny_model, rows):
-    learner = bound(tiny_model, TrainingConfig(num_train_epochs=2, min_steps=40))
+    learner = bound(tiny_model, TrainingConfig(num_train_epochs=2, min_steps=40, max_cycles=1))
     report = learner.fit(labelled(rows.select(range(10)), TASK))
     assert report.steps == 40
-    many = bound(tiny_model, TrainingConfig(num_train_epochs=7, min_steps=1)).fit(labelled(rows, TASK))
+    config = TrainingConfig(num_train_epochs=7, min_steps=1, max_cycles=1)
+    many = bound(tiny_model, config).fit(labelled(rows, TASK))
     assert many.steps == 7 * 8  # 120 rows in steps of 16
+
+
+def test_training_goes_on_until_it_has_converged(tiny_model, rows):
+    few = labelled(rows.select(range(16)), TASK)
+    slow, fast = {"learning_rate": 1e-7}, {"learning_rate": 5e-3}
+    for cycles in (1, 3):
+        config = TrainingConfig(num_train_epochs=1, min_steps=5, max_cycles=cycles, **slow)
+        report = bound(tiny_model, config).fit(few)
+        assert (report.steps, report.details["epochs"]) == (5 * cycles, 5 * cycles) and report.loss > 1
+    at_once = bound(tiny_model, TrainingConfig(min_steps=60, max_cycles=3, **fast)).fit(few)
+    assert at_once.steps == 60 and at_once.loss < 0.1
+    longer = bound(tiny_model, TrainingConfig(min_steps=8, max_cycles=9, **fast)).fit(few)
+    assert 8 < longer.steps < 72 and longer.steps % 8 == 0 and longer.loss < 0.25 * np.log(3)
+
+
+def test_another_cycle_begins_at_the_peak_of_the_rate():
+    factor = _linear(10, 0.2)
+    assert [factor(10 + step) for step in range(10)] == [factor(step) for step in range(10)]
+    assert factor(2) == 1 and factor(9) < factor(3)
+
+
+def test_losses_that_are_not_of_one_label_a_row_take_one_cycle(tiny_model, rows):
+    config = TrainingConfig(num_train_epochs=1, min_steps=5, learning_rate=1e-7, label_smoothing=0.1)
+    assert bound(tiny_model, config).fit(labelled(rows.select(range(16)), TASK)).steps == 5
 
 
 def test_signals_are_what_transformers_computes(tiny_model, rows):
