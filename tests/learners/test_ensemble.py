@@ -22,7 +22,7 @@ from tests.conftest import NAMES, TAGS, make_rows
 
 TASK = TextClassification(label_names=NAMES)
 WORDS = TokenClassification(label_names=TAGS, illegal="repair")
-QUICK = TrainingConfig(num_train_epochs=1, min_steps=12, learning_rate=5e-3)
+QUICK = TrainingConfig(num_train_epochs=1, min_steps=12, learning_rate=5e-3, max_cycles=1)
 SAMPLES = Needs(pool=frozenset({"logits", "mc_logits", "embeddings"}), mc_samples=3)
 
 

@@ -22,7 +22,7 @@ from tests.processes import run_here, run_on
 
 TASK = TextClassification(label_names=NAMES)
 LOGITS = Needs(pool=frozenset({"logits"}))
-QUICK = TrainingConfig(num_train_epochs=1, min_steps=20, learning_rate=1e-3)
+QUICK = TrainingConfig(num_train_epochs=1, min_steps=20, learning_rate=1e-3, max_cycles=1)
 UNWEIGHTED = QUICK.model_copy(update={"class_weights": None})
 
 

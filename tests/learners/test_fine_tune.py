@@ -26,7 +26,7 @@ from tests.conftest import NAMES, save_tiny_model
 
 TASK = TextClassification(label_names=NAMES)
 LOGITS = Needs(pool=frozenset({"logits"}))
-QUICK = TrainingConfig(num_train_epochs=1, min_steps=12, learning_rate=5e-3)
+QUICK = TrainingConfig(num_train_epochs=1, min_steps=12, learning_rate=5e-3, max_cycles=1)
 
 
 def bound(model, config=QUICK, task=TASK, cache=None, **options):
@@ -188,7 +188,7 @@ def test_trackers_write_through_accelerate(tiny_model, rows, tmp_path):
 
 
 def test_bf16_trains_where_asked(tiny_model, rows):
-    learner = bound(tiny_model, TrainingConfig(min_steps=5, num_train_epochs=1, mixed_precision="bf16"))
+    learner = bound(tiny_model, TrainingConfig(min_steps=5, num_train_epochs=1, mixed_precision="bf16", max_cycles=1))
     report = learner.fit(labelled(rows.select(range(40)), TASK))
     assert np.isfinite(report.loss)
     assert learner.signals(rows, LOGITS).get("logits").dtype == torch.float32
@@ -305,7 +305,7 @@ def test_pooling_is_what_was_asked_before_the_first_labels_too(tiny_model, rows)
 
 def test_the_last_epochs_are_a_committee_that_is_saved(tiny_model, rows, tmp_path):
     """Its samples are the logits of the models of those epochs, also after the model was loaded."""
-    config = TrainingConfig(num_train_epochs=4, min_steps=1, learning_rate=1e-3, save_total_limit=3)
+    config = TrainingConfig(num_train_epochs=4, min_steps=1, learning_rate=1e-3, save_total_limit=3, max_cycles=1)
     learner = FineTune(tiny_model, config)
     learner.bind(TASK, 0)
     learner.fit(labelled(rows.select(range(30)), TASK))

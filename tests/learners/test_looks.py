@@ -25,7 +25,10 @@ def learners(tiny_model, rows):
     train = labelled(rows.select(range(40)), TASK)
     for name, learner in (
         ("frozen", FrozenHead(tiny_model)),
-        ("tuned", FineTune(tiny_model, TrainingConfig(num_train_epochs=1, min_steps=30, learning_rate=1e-3))),
+        (
+            "tuned",
+            FineTune(tiny_model, TrainingConfig(num_train_epochs=1, min_steps=30, learning_rate=1e-3, max_cycles=1)),
+        ),
     ):
         learner.bind(TASK, 0)
         learner.fit(train)
