@@ -28,7 +28,7 @@ demo: $(VENV)/demo.stamp  ## the main job on real tweets, without network: table
 	@$(BIN)/hfal run recipes/sentiment-offline.yaml
 
 # Two of a kind on each core would only wait for each other: a process a core, one thread each.
-PYTEST  = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadscope
+PYTEST  = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadscope --durations 20
 
 test: $(VENV)/test.stamp  ## the whole test suite
 	@$(PYTEST)
