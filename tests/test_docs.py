@@ -1,5 +1,6 @@
 """The code that the documents show runs as it stands there."""
 
+import functools
 import os
 import re
 import subprocess
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 from datasets import Dataset
 
-from hfal import ActiveLearner, FrozenHead, Pool, TextClassification
+import hfal
+from hfal import ActiveLearner, FrozenHead, Pool, TextClassification, TrainingConfig
 from hfal.config import RunConfig
 from hfal.strategies import entries
 from hfal.strategies.base import _REGISTRY
@@ -30,6 +32,8 @@ def test_the_readme_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     Dataset.from_dict({"text": data["text"][:], "label": labels}).to_csv(tmp_path / "tweets.csv", index=False)
     save_tiny_model(tmp_path / "distilbert" / "distilbert-base-uncased")  # a small model where the name points
     monkeypatch.chdir(tmp_path)
+    brief = functools.partial(TrainingConfig, min_steps=20, max_cycles=1)  # how well it learns is not asked here
+    monkeypatch.setattr(hfal, "TrainingConfig", brief)
     (code,) = python_blocks("README.md")
     exec(compile(code, "README.md", "exec"), {})
     lines = capsys.readouterr().out.strip().splitlines()
