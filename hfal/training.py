@@ -163,6 +163,8 @@ def train(
     steps_per_epoch = math.ceil(len(examples) / batch_size)
     epochs = max(config.num_train_epochs, math.ceil(config.min_steps / steps_per_epoch))
     steps = epochs * steps_per_epoch
+    if config.self_paced < 1 and epochs == 1:
+        guess = None  # its last epoch leaves the hardest rows out
     wrapped, optimizer = accelerator.prepare(model, optimizer)
     schedule = LambdaLR(optimizer, _linear(steps, config.warmup_ratio))
     balanced = one_of_several(task) if config.class_weights == "auto" else config.class_weights == "balanced"

@@ -41,7 +41,7 @@ class TrainingConfig(BaseModel):
         max_cycles: how often the schedule is gone through at most. It is again, from the peak of the rate on, as long
             as the loss of the last epoch is more than a quarter of a guess's (restarts, as of Loshchilov and Hutter
             2017): many classes, or few rows of each, take longer than `min_steps`. Where a row has one label, and
-            without `label_smoothing`, `consistency`, `self_paced` and `waal`. 1 switches it off.
+            without `label_smoothing`, `consistency` and `waal`. 1 switches it off.
         learning_rate: peak of a linear schedule.
         warmup_ratio: share of the steps in which the rate rises.
         weight_decay: of AdamW, on matrices only.

@@ -272,13 +272,18 @@ class FineTune(PoolReader, TrainedLearner[PreTrainedModel]):
             examples = MetaExamples(examples, new, config.learning_rate, config.per_device_train_batch_size)
         checkpoints: list[Weights] = []
         held_out = None if validation is None else self._examples(validation)
-        plain = not (config.label_smoothing or config.consistency or config.waal or config.self_paced < 1)
-        guess = math.log(len(self.task.names)) if plain and one_of_several(self.task) else None
+        guess = self._guess(config, weights)
         model, report = self._train(model, examples, held_out, len(rows), checkpoints, config, guess)
         self._model, self._trained, self._checkpoints = model, True, checkpoints
         if validation is not None and self.threshold is not None:
             self._put_threshold(validation)
         return report
+
+    def _guess(self, config: TrainingConfig, weights: NDArray[np.float32] | None) -> float | None:
+        """The loss of a model to which all classes are alike; None where a loss is more than that of the labels."""
+        if not one_of_several(self.task) or config.label_smoothing or config.consistency or config.waal:
+            return None
+        return math.log(len(self.task.names)) * (1.0 if weights is None else float(weights.mean()))
 
     def _put_threshold(self, validation: Dataset) -> None:
         """Move the biases so that the likeliest class is the decision with the best F1 on these rows."""

@@ -22,6 +22,7 @@ from hfal.pool import labelled, with_labels
 from hfal.signals import Needs
 from hfal.tasks.base import one_of_several
 from hfal.training import Examples, _class_weights, _linear, train
+from hfal.training_config import GUESS
 from tests.conftest import NAMES, save_tiny_model
 
 TASK = TextClassification(label_names=NAMES)
@@ -82,6 +83,18 @@ def test_another_cycle_begins_at_the_peak_of_the_rate():
     factor = _linear(10, 0.2)
     assert [factor(10 + step) for step in range(10)] == [factor(step) for step in range(10)]
     assert factor(2) == 1 and factor(9) < factor(3)
+
+
+def test_rows_that_count_less_make_the_loss_of_a_guess_smaller(tiny_model, rows):
+    few, config = labelled(rows.select(range(16)), TASK), TrainingConfig(num_train_epochs=1, min_steps=1)
+    report = bound(tiny_model, config)._fit(few, np.full(16, 0.5, dtype=np.float32), None, None, None)
+    assert report.details[GUESS] == pytest.approx(np.log(3) / 2, abs=1e-3)
+    assert bound(tiny_model, config).fit(few).details[GUESS] == pytest.approx(np.log(3), abs=1e-3)
+
+
+def test_easy_rows_first_goes_on_too_once_all_of_them_count(tiny_model, rows):
+    config = TrainingConfig(num_train_epochs=1, min_steps=5, learning_rate=1e-7, self_paced=0.5)
+    assert bound(tiny_model, config).fit(labelled(rows.select(range(16)), TASK)).steps == 15
 
 
 def test_losses_that_are_not_of_one_label_a_row_take_one_cycle(tiny_model, rows):
