@@ -1,6 +1,5 @@
 """The code that the documents show runs as it stands there."""
 
-import functools
 import os
 import re
 import subprocess
@@ -18,6 +17,7 @@ from hfal.strategies.base import _REGISTRY
 from tests.conftest import NAMES, make_rows, save_tiny_model
 
 ROOT = Path(__file__).parent.parent
+BRIEF = {"num_train_epochs": 1, "min_steps": 10, "max_cycles": 1}
 
 
 def python_blocks(document):
@@ -32,7 +32,10 @@ def test_the_readme_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     Dataset.from_dict({"text": data["text"][:], "label": labels}).to_csv(tmp_path / "tweets.csv", index=False)
     save_tiny_model(tmp_path / "distilbert" / "distilbert-base-uncased")  # a small model where the name points
     monkeypatch.chdir(tmp_path)
-    brief = functools.partial(TrainingConfig, min_steps=20, max_cycles=1)  # how well it learns is not asked here
+
+    def brief(**settings):  # how well it learns is not asked here
+        return TrainingConfig(**TrainingConfig(**settings).model_dump() | BRIEF)
+
     monkeypatch.setattr(hfal, "TrainingConfig", brief)
     (code,) = python_blocks("README.md")
     exec(compile(code, "README.md", "exec"), {})
