@@ -21,6 +21,7 @@ from hfal.evaluation.comparing import Comparison, compare
 from hfal.learners import FrozenHead
 from hfal.learners.base import outputs_of, unit_of
 from hfal.loop import ActiveLearner
+from hfal.models import unit_length
 from hfal.pool import Pool, check_labels, labelled
 from hfal.quiet import hushed
 from hfal.signals import Needs
@@ -143,7 +144,7 @@ def said(rows: Dataset, task: Task) -> NDArray[np.bool_]:
 
 def share_alike(embeddings: Tensor, together: int = 1024) -> float:
     """Share of rows [N, D] that have another whose cosine is at least `ALIKE`."""
-    unit = torch.nn.functional.normalize(embeddings.float(), dim=1)
+    unit = unit_length(embeddings)
     count = 0
     for start in range(0, len(unit), together):
         cosine = unit[start : start + together] @ unit.T

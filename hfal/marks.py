@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from tokenizers import AddedToken
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
 from hfal.frozen import FrozenHeadConfig, FrozenHeadModel
-from hfal.models import pool_hidden
+from hfal.models import pool_hidden, unit_length
 from hfal.tokens import TokenCache, Tokens
 
 
@@ -65,9 +65,7 @@ class MarkedHeadModel(FrozenHeadModel):
         at = torch.arange(input_ids.shape[1], device=input_ids.device)
         parts = [pool_hidden(hidden, ((at >= a) & (at <= b)).long(), "mean") for a, b in (places[:2], places[2:])]
         parts.append(pool_hidden(hidden, attention_mask, "mean"))
-        return torch.cat(
-            [nn.functional.normalize(part, dim=-1) if self.config.normalize else part for part in parts], -1
-        )
+        return torch.cat([unit_length(part) if self.config.normalize else part for part in parts], -1)
 
     def embed(self, input_ids: Tensor, attention_mask: Tensor, **inputs: Any) -> Tensor:
         """[B, 3 D] as `pool` gives them."""
