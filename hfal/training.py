@@ -191,10 +191,11 @@ def train(
             for rows in _epoch(len(examples), batch_size, seed, epoch):
                 examples.before_step(task, step, accelerator.device)
                 share = min(1.0, config.self_paced + (1 - config.self_paced) * 2 * step / steps)
+                rate = float(schedule.get_last_lr()[0])
                 loss = _step(accelerator, wrapped, task, examples, rows, config, weights, seed, step, share)
                 if not math.isfinite(loss):
                     raise HfalError(
-                        f"the training loss is {loss} at step {step + 1} of {steps}: lower learning_rate "
+                        f"the training loss is {loss} at step {step + 1} of {bar.total}: lower learning_rate "
                         f'(now {config.learning_rate:g}) or set mixed_precision: "no"'
                     )
                 if config.max_grad_norm:
@@ -202,7 +203,7 @@ def train(
                 examples.before_update()
                 optimizer.step()
                 if anchor:
-                    _pull(model, anchor, min(1.0, config.anchor * float(schedule.get_last_lr()[0])))
+                    _pull(model, anchor, min(1.0, config.anchor * rate))
                 examples.after_step(step)
                 schedule.step()
                 optimizer.zero_grad()
@@ -211,7 +212,7 @@ def train(
                 bar.update()
                 bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
                 if config.log_with:
-                    accelerator.log({"train/loss": loss, "train/learning_rate": schedule.get_last_lr()[0]}, step)
+                    accelerator.log({"train/loss": loss, "train/learning_rate": rate}, step)
             if checkpoints is not None and config.save_total_limit:
                 checkpoints.append({name: value.detach().cpu().clone() for name, value in model.state_dict().items()})
                 del checkpoints[: -config.save_total_limit]
