@@ -34,7 +34,7 @@ def test_the_readme_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def brief(**settings):  # how well it learns is not asked here
-        return TrainingConfig(**TrainingConfig(**settings).model_dump() | BRIEF)
+        return TrainingConfig(**settings).model_copy(update=BRIEF)
 
     monkeypatch.setattr(hfal, "TrainingConfig", brief)
     (code,) = python_blocks("README.md")
