@@ -77,7 +77,7 @@ def generator_for(*parts: object) -> torch.Generator:
 @contextmanager
 def own_randomness(seed: int) -> Iterator[None]:
     """Torch's global generators seeded here, and given back as they were."""
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
+    device = state().device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):  # others would be woken up
         torch.manual_seed(seed)
         yield

@@ -227,6 +227,7 @@ def train(
     if config.log_with:
         accelerator.end_training()
     details = {"epochs": epoch + 1, **({} if guess is None else {GUESS: round(guess, 4)}), **stopper.restore(model)}
+    accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)  # its own forward again, as after it was loaded
     accelerator.free_memory()
     return model.eval(), FitReport(step, float(np.mean(losses)), details)
 

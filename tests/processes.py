@@ -27,9 +27,10 @@ def run_on(processes, config, *changes):
         for rank in range(processes):
             said, mine = Path(folder) / f"said-{rank}", {"RANK": rank, "LOCAL_RANK": rank}
             started.append((forked("run", config, *options_of(changes), said=said, **shared | mine), said))
-        for process, said in started:
+        for process, _ in started:
             process.join(200)
-            assert process.exitcode == 0, said.read_text()
+        codes = [process.exitcode for process, _ in started]
+        assert not any(codes), "\n".join([str(codes), *(said.read_text() for _, said in started)])
 
 
 def run_all_on(processes, config, runs):

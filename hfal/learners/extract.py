@@ -127,9 +127,10 @@ class Extract(TrainedLearner[PreTrainedModel]):
         padded = part.tokens.padded(self.tokenizer.pad_token_id)
         inputs = {name: value.to(state().device) for name, value in padded.items()}
         fields: dict[str, Any] = {}
-        answer = model(**inputs, output_hidden_states="embeddings" in needs.every_field)
+        with self.precision():
+            answer = model(**inputs, output_hidden_states="embeddings" in needs.every_field)
         if "embeddings" in needs.every_field:
-            pooled = pool_hidden(answer.hidden_states[-1], inputs["attention_mask"], "mean").cpu()
+            pooled = pool_hidden(answer.hidden_states[-1].float(), inputs["attention_mask"], "mean").cpu()
             of_rows = torch.stack([pooled[a:b].mean(0) for a, b in pairwise(part.of.tolist())])
             fields["embeddings"] = unit_length(of_rows)
         if needs.every_field & {"logits", "mc_logits", "texts", "starts"}:
@@ -151,7 +152,7 @@ class Extract(TrainedLearner[PreTrainedModel]):
         """[K, B, 20] scores of the same spans in K dropout samples of the whole model."""
         samples = []
         for sample in range(needs.mc_samples):
-            with dropout_on(model), ConsistentDropout(derive_seed("mc", self.seed), sample):
+            with self.precision(), dropout_on(model), ConsistentDropout(derive_seed("mc", self.seed), sample):
                 answer = model(**inputs)
             begin, stop = answer.start_logits.float().cpu(), answer.end_logits.float().cpu()
             scores = [[float(begin[c.window, c.first] + stop[c.window, c.last]) for c in row] for row in found]

@@ -42,7 +42,7 @@ from hfal.signals import Needs, Signals
 from hfal.tasks.base import Task, one_of_several
 from hfal.tokens import TokenCache
 from hfal.training import Examples, Weights
-from hfal.training_config import FitReport, TrainingConfig, autocast_for
+from hfal.training_config import FitReport, TrainingConfig
 
 CHECKPOINTS = "checkpoints"
 KNOWN = "known.json"
@@ -325,7 +325,7 @@ class FineTune(PoolReader, TrainedLearner[PreTrainedModel]):
             needs,
             pooling="mean" if self.pooling == "entities" and not self._trained else self.pooling,
             seed=derive_seed("mc", self.seed),
-            precision=autocast_for(self.config.mixed_precision),
+            precision=self.precision,
             checkpoints=self._members(needs),
             **options,
         )

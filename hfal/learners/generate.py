@@ -236,22 +236,25 @@ class Generate(TrainedLearner[PreTrainedModel]):
         """What is asked for of one batch."""
         device, fields = state().device, dict[str, Any]()
         if needs.every_field & {"texts", "token_log_probs", "token_entropies"}:
-            best = [texts[0] for texts in write(model, part, self.writer, device, num_beams=self.num_beams)]
+            with self.precision():
+                best = [texts[0] for texts in write(model, part, self.writer, device, num_beams=self.num_beams)]
             fields["texts"] = [self.writer.text(text) for text in best]
             if needs.every_field & {"token_log_probs", "token_entropies"}:
-                log_p, entropy = token_scores(model, part, best, self.writer, device)
+                with self.precision():
+                    log_p, entropy = token_scores(model, part, best, self.writer, device)
                 fields |= {"token_log_probs": log_p, "token_entropies": entropy}
         if needs.every_field & {"samples", "mc_latent"}:
-            drawn = write(
-                model,
-                part,
-                self.writer,
-                device,
-                keys=keys,
-                samples=needs.mc_samples,
-                sample_by=needs.sample_by,
-                seed=derive_seed("mc", self.seed),
-            )
+            with self.precision():
+                drawn = write(
+                    model,
+                    part,
+                    self.writer,
+                    device,
+                    keys=keys,
+                    samples=needs.mc_samples,
+                    sample_by=needs.sample_by,
+                    seed=derive_seed("mc", self.seed),
+                )
             fields["samples"] = [[self.writer.text(text) for text in row] for row in drawn]
             if "mc_latent" in needs.every_field:
                 flat = self.embed_now([text for row in fields["samples"] for text in row])

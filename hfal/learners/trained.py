@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -14,7 +15,7 @@ from hfal.learners.base import evaluate
 from hfal.models import quiet
 from hfal.tasks.base import Task
 from hfal.training import Examples, Weights, train
-from hfal.training_config import FitReport, TrainingConfig
+from hfal.training_config import FitReport, TrainingConfig, autocast_for
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 
@@ -44,6 +45,10 @@ class TrainedLearner(Generic[Model]):
         if self._model is None or not self._trained:
             raise HfalError("no model has been trained yet")
         return self._model
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """A context for forward passes, in the precision of the training."""
+        return autocast_for(self.config.mixed_precision)()
 
     def evaluate(self, rows: Dataset) -> dict[str, Any]:
         """See `Learner.evaluate`."""

@@ -70,6 +70,20 @@ def test_a_saved_model_comes_back(trained, others, tiny_model, tmp_path):
     assert again.evaluate(others) == trained.evaluate(others)
 
 
+def test_in_half_precision_too_a_saved_model_is_the_one_that_was_trained(tiny_model, rows, others, tmp_path):
+    config = TrainingConfig(num_train_epochs=2, min_steps=1, mixed_precision="bf16")
+    learner, again = Extract(tiny_model, config), Extract(tiny_model, config)
+    for each in (learner, again):
+        each.bind(TASK, seed=0)
+    learner.fit(rows)
+    learner.save(tmp_path)
+    again.load(tmp_path)
+    needs = Needs(pool={"logits", "embeddings", "mc_logits"}, mc_samples=2)
+    before, after = learner.signals(others, needs), again.signals(others, needs)
+    for name in ("logits", "embeddings", "mc_logits"):
+        assert torch.equal(before.get(name), after.get(name)) and before.get(name).dtype == torch.float32
+
+
 def test_a_row_has_the_same_spans_alone_and_among_others(trained, others):
     needs = Needs(pool={"logits", "texts", "embeddings", "mc_logits"}, mc_samples=3)
     whole, part = trained.signals(others, needs), trained.signals(others.select([7, 3]), needs)

@@ -67,6 +67,22 @@ def test_a_saved_writer_comes_back(trained, others, writer, tiny_model, tmp_path
     torch.testing.assert_close(before.token_log_probs.values, after.token_log_probs.values)
 
 
+def test_in_half_precision_too_a_saved_writer_is_the_one_that_was_trained(rows, others, writer, tiny_model, tmp_path):
+    config = SHORT.model_copy(update={"mixed_precision": "bf16"})
+    learner, again = (bound(writer, tiny_model, config) for _ in range(2))
+    learner.fit(rows.select(range(40)))
+    learner.save(tmp_path)
+    again.load(tmp_path)
+    needs = Needs(pool={"texts", "token_log_probs", "samples"}, mc_samples=2)
+    before, after = learner.signals(others, needs), again.signals(others, needs)
+    assert (before.texts, before.samples) == (after.texts, after.samples)
+    assert torch.equal(before.token_log_probs.values, after.token_log_probs.values)
+    plain = bound(writer, tiny_model)
+    plain.load(tmp_path)
+    full = plain.signals(others, needs)
+    assert before.token_log_probs.values.tolist() != full.token_log_probs.values.tolist()
+
+
 def test_what_a_row_gets_does_not_depend_on_its_neighbours(trained, others):
     needs = Needs(pool={"texts", "samples", "mc_latent", "token_entropies"}, mc_samples=4)
     whole = trained.signals(others, needs)
