@@ -24,7 +24,8 @@ def config(tiny_model, tmp_path):
     def written(learner, **changes):
         path = tmp_path / "config.yaml"
         sources = {name: {"source": str(tmp_path / f"{name}.parquet")} for name in ("pool", "test")}
-        learner = {"model": tiny_model, **learner}
+        one = {"model": tiny_model, **learner.get("of", learner)}
+        learner = {**learner, "of": one} if "of" in learner else one
         plan = {"strategy": "badge", "baseline": None, "budget": 40, "batch": 10, "output_dir": "-"}
         path.write_text(yaml.safe_dump({**sources, **plan, "learner": learner, **changes}))
         return path
@@ -44,6 +45,11 @@ def run(config, folder, on_cpu="false"):
 LEARNERS = {
     "fine_tune": {"type": "fine_tune", "training": TRAINING},
     "in 32 bits": {"type": "fine_tune", "training": {**TRAINING, "mixed_precision": "no"}},
+    "shrink_and_perturb": {"type": "fine_tune", "incremental": "shrink_and_perturb", "training": TRAINING},
+    "meta": {"type": "fine_tune", "incremental": "meta", "pseudo_labels": True, "training": TRAINING},
+    "ensemble": {"type": "ensemble", "members": 2, "of": {"type": "fine_tune", "training": TRAINING}},
+    "waal": {"type": "fine_tune", "training": {**TRAINING, "waal": 0.1}},
+    "consistency": {"type": "fine_tune", "training": {**TRAINING, "consistency": 1.0}},
     "frozen_head": {"type": "frozen_head"},
     "contrastive": {"type": "contrastive", "most_pairs": 40, "training": {"num_train_epochs": 1}},
     "lora": {"type": "fine_tune", "lora": {"r": 2}, "training": TRAINING},

@@ -215,7 +215,8 @@ class FineTune(PoolReader, TrainedLearner[PreTrainedModel]):
         """See `Learner.fit`; `unlabeled` are further rows with the task's inputs, for options that read them."""
         before = None
         if self.continues and self._trained and self._known:
-            before = Before({name: v.detach().clone() for name, v in self.model.state_dict().items()}, self._known)
+            left = {name: value.detach().to("cpu", copy=True) for name, value in self.model.state_dict().items()}
+            before = Before(left, self._known)
 
         def once(rows: Dataset, weights: NDArray[np.float32] | None) -> FitReport:
             return self._fit(rows, weights, validation, unlabeled, before)

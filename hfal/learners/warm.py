@@ -29,7 +29,7 @@ class Before:
     """A model that was trained before, and what it knew.
 
     Attributes:
-        weights: by name.
+        weights: by name, on the CPU.
         known: names of the rows, with their labels, that it was trained on.
     """
 
