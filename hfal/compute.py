@@ -23,6 +23,20 @@ def state() -> PartialState:
     return PartialState(cpu=on_cpu())
 
 
+def own_device(number: int) -> None:
+    """Make this process's device the GPU with this number, counted round; on the CPU there is nothing to do."""
+    if state().device.type == "cuda":
+        torch.cuda.set_device(number % torch.cuda.device_count())
+
+
+def most_runs(each: int) -> int | None:
+    """How many runs of `each` bytes the GPUs hold together, one a GPU at least; None where the CPU is used."""
+    if on_cpu() or not torch.cuda.is_available():
+        return None
+    sizes = [torch.cuda.get_device_properties(device).total_memory for device in range(torch.cuda.device_count())]
+    return len(sizes) * max(1, min(sizes) // each)  # processes take them in turn
+
+
 def is_main() -> bool:
     """Whether this process writes files and talks to the user."""
     return bool(state().is_main_process)

@@ -24,6 +24,7 @@ from hfal.bench.config import BenchConfig, Hard, Settings, StrategySection
 from hfal.bench.hard import closed, harder
 from hfal.bench.plain import plain_scores
 from hfal.bringing import bring_in
+from hfal.compute import most_runs, own_device
 from hfal.config import RunConfig, check_config
 from hfal.data import build_data
 from hfal.errors import HfalError, listing
@@ -36,6 +37,8 @@ from hfal.tasks.labels import check_columns
 from hfal.versions import versions
 
 RESULT = "result.json"
+RUN_BYTES = 6 * 2**30
+"""Of a GPU's memory for each run that goes on beside others."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,7 @@ def run_cells(config: BenchConfig, cells: Sequence[Cell], what: str = "runs") ->
     lock = taken(folder / ".lock", f"another process runs the benchmark in {folder}")
     try:
         missing = [cell for cell in cells if cell.result is None]
-        jobs = min(config.jobs or _cores(), max(1, len(missing)))
+        jobs = min(config.jobs or _usual_jobs(), max(1, len(missing)))
         first = {(cell.data, cell.learner): cell for cell in reversed(missing)}
         ahead = [cell for cell in missing if cell is first[cell.data, cell.learner]]
         behind = [cell for cell in missing if cell is not first[cell.data, cell.learner]]
@@ -173,6 +176,10 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _usual_jobs() -> int:
+    return min(_cores(), most_runs(RUN_BYTES) or _cores())
+
+
 def _together(cells: Sequence[Cell], jobs: int, cache: Path, imports: Sequence[str]) -> Iterator[Cell]:
     """Run cells in processes that share the cores out, and give each back when it is done."""
     threads = max(1, _cores() // jobs)
@@ -182,9 +189,8 @@ def _together(cells: Sequence[Cell], jobs: int, cache: Path, imports: Sequence[s
             yield cell
         return
     context = get_context("spawn")
-    executor = ProcessPoolExecutor(
-        jobs, mp_context=context, initializer=_begin, initargs=(threads, tuple(imports), os.getpid())
-    )
+    shared = threads, tuple(imports), os.getpid(), context.Value("i", 0)
+    executor = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=shared)
     waiting: dict[Future[None], Cell] = {executor.submit(run_cell, cell, cache): cell for cell in cells}
     try:
         while waiting:
@@ -210,13 +216,16 @@ def _named(cell: Cell, result: Callable[[], None]) -> None:
         raise
 
 
-def _begin(threads: int, imports: Sequence[str], parent: int) -> None:
-    """What each process does first."""
+def _begin(threads: int, imports: Sequence[str], parent: int, begun: Any) -> None:
+    """What each process does first; `begun` counts them, and processes take GPUs in turn."""
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is for the one that started this, which ends it
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(threads)
+    with begun.get_lock():
+        number, begun.value = begun.value, begun.value + 1
+    own_device(number)
     silence_libraries()
     logging.getLogger("hfal").setLevel(logging.ERROR)
     for module in imports:

@@ -123,7 +123,7 @@ class BenchConfig(Section):
         batch: of each round.
         seeds: how many; run k has seed `seed + k`.
         seed: the first; it draws the rows of pool and test too, which are the same for all runs.
-        jobs: runs that go on together; one for each core where it is not given.
+        jobs: runs that go on together; one for each core where it is not given, on GPUs as many as they hold.
         tune: settings of learners to be tried first.
     """
 
