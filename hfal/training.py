@@ -167,8 +167,7 @@ def train(
         guess = None  # its last epoch leaves the hardest rows out
     wrapped, optimizer = accelerator.prepare(model, optimizer)
     schedule = LambdaLR(optimizer, _linear(steps, config.warmup_ratio))
-    balanced = one_of_several(task) if config.class_weights == "auto" else config.class_weights == "balanced"
-    weights = _class_weights(task, examples.values, accelerator.device) if balanced else None
+    weights = _class_weights(task, examples.values, accelerator.device) if balances(config, task) else None
     examples.prepare(model, seed, accelerator.device)
     anchor = [value.detach().clone() for value in model.parameters()] if config.anchor else []
     stopper = _Best(config.early_stopping_patience)
@@ -230,6 +229,31 @@ def train(
     accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)  # its own forward again, as after it was loaded
     accelerator.free_memory()
     return model.eval(), FitReport(step, float(np.mean(losses)), details)
+
+
+def balances(config: TrainingConfig, task: Task) -> bool:
+    """Whether classes count alike in the loss, however many rows they have."""
+    return one_of_several(task) if config.class_weights == "auto" else config.class_weights == "balanced"
+
+
+def loss_of_a_guess(config: TrainingConfig, task: Task, targets: Tensor, weights: NDArray[np.float32]) -> float | None:
+    """The loss of a model that knows how frequent classes are, and nothing of the rows.
+
+    Args:
+        config: of the training.
+        task: with one label a row.
+        targets: [N] classes.
+        weights: [N] what rows count.
+
+    Returns:
+        nats; None where rows of one class only leave nothing to be learned.
+    """
+    shares = np.bincount(targets.numpy(), weights, minlength=len(task.names)) / weights.sum()
+    if np.count_nonzero(shares) < 2:
+        return None
+    if balances(config, task):
+        return math.log(len(task.names)) * float(weights.mean())
+    return float(np.mean(weights * -np.log(shares[targets.numpy()])))
 
 
 def _accelerator(config: TrainingConfig, logs: Path | None) -> Accelerator:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,9 +38,9 @@ from hfal.probe import Probe, WordProbe, last_linear
 from hfal.reading import cache_for, classifier_for, plain_encoder, tokenizer_for, visual_cache
 from hfal.sides import PairStore
 from hfal.signals import Needs, Signals
-from hfal.tasks.base import Task, one_of_several
+from hfal.tasks.base import Task
 from hfal.tokens import TokenCache
-from hfal.training import Examples, Weights
+from hfal.training import Examples, Weights, loss_of_a_guess
 from hfal.training_config import FitReport, TrainingConfig
 
 CHECKPOINTS = "checkpoints"
@@ -273,18 +272,19 @@ class FineTune(PoolReader, TrainedLearner[PreTrainedModel]):
             examples = MetaExamples(examples, new, config.learning_rate, config.per_device_train_batch_size)
         checkpoints: list[Weights] = []
         held_out = None if validation is None else self._examples(validation)
-        guess = self._guess(config, weights)
+        guess = self._guess(config, rows, weights)
         model, report = self._train(model, examples, held_out, len(rows), checkpoints, config, guess)
         self._model, self._trained, self._checkpoints = model, True, checkpoints
         if validation is not None and self.threshold is not None:
             self._put_threshold(validation)
         return report
 
-    def _guess(self, config: TrainingConfig, weights: NDArray[np.float32] | None) -> float | None:
-        """The loss of a model to which all classes are alike; None where a loss is more than that of the labels."""
-        if not one_of_several(self.task) or config.label_smoothing or config.consistency or config.waal:
+    def _guess(self, config: TrainingConfig, rows: Dataset, weights: NDArray[np.float32] | None) -> float | None:
+        """The loss of a guess; None where a row has several labels, or a loss is more than that of the labels."""
+        if self.task.asks != "one" or config.label_smoothing or config.consistency or config.waal:
             return None
-        return math.log(len(self.task.names)) * (1.0 if weights is None else float(weights.mean()))
+        counts = np.ones(len(rows), dtype=np.float32) if weights is None else weights
+        return loss_of_a_guess(config, self.task, self.task.targets(rows["labels"]), counts)
 
     def _put_threshold(self, validation: Dataset) -> None:
         """Move the biases so that the likeliest class is the decision with the best F1 on these rows."""

@@ -21,7 +21,7 @@ from hfal import (
 from hfal.pool import labelled, with_labels
 from hfal.signals import Needs
 from hfal.tasks.base import one_of_several
-from hfal.training import Examples, _class_weights, _linear, train
+from hfal.training import Examples, _class_weights, _linear, loss_of_a_guess, train
 from hfal.training_config import GUESS
 from tests.conftest import NAMES, save_tiny_model
 
@@ -90,6 +90,18 @@ def test_rows_that_count_less_make_the_loss_of_a_guess_smaller(tiny_model, rows)
     report = bound(tiny_model, config)._fit(few, np.full(16, 0.5, dtype=np.float32), None, None, None)
     assert report.details[GUESS] == pytest.approx(np.log(3) / 2, abs=1e-3)
     assert bound(tiny_model, config).fit(few).details[GUESS] == pytest.approx(np.log(3), abs=1e-3)
+
+
+def test_a_guess_knows_how_frequent_classes_are_where_they_are_not_balanced(rows):
+    labels = torch.tensor([0] * 6 + [2] * 2)
+    ones, light = np.ones(8, dtype=np.float32), np.array([1] * 6 + [0.5] * 2, dtype=np.float32)
+    plain = TrainingConfig(class_weights=None)
+    entropy = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25))
+    assert loss_of_a_guess(plain, TASK, labels, ones) == pytest.approx(entropy)
+    expected = -(6 * np.log(6 / 7) + np.log(1 / 7)) / 8  # the second class counts as one row of seven
+    assert loss_of_a_guess(plain, TASK, labels, light) == pytest.approx(expected, abs=1e-6)
+    assert loss_of_a_guess(TrainingConfig(), TASK, labels, ones) == pytest.approx(np.log(3))
+    assert loss_of_a_guess(plain, TASK, labels[:6], ones[:6]) is None
 
 
 def test_easy_rows_first_goes_on_too_once_all_of_them_count(tiny_model, rows):

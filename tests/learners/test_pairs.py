@@ -16,6 +16,7 @@ from hfal.marks import MarkedCache, MarkedHeadModel, learn_markers
 from hfal.models import load_tokenizer
 from hfal.signals import Needs
 from hfal.strategies import parse
+from hfal.training_config import GUESS
 from tests.conftest import FILLER, WORDS
 
 PAIRS = Pairs(label_names=["no", "yes"])
@@ -243,6 +244,14 @@ def test_word_tasks_refuse_a_frozen_source(tiny_model, tagged):
 
 def test_similar_pairs_needs_pairs(tiny_model):
     assert parse("similar_pairs").needs.units == {"pair"}
+
+
+def test_training_to_find_a_rare_class_goes_on_too(tiny_model):
+    learner = bound(FineTune(tiny_model, TrainingConfig(num_train_epochs=1, min_steps=4, learning_rate=1e-7)), PAIRS)
+    train = make_pairs(60)
+    report, share = learner.fit(train), float(np.mean([label == PAIRS.sought for label in train["labels"]]))
+    assert report.steps == 3 * 4 and report.details["epochs"] == 3
+    assert report.details[GUESS] == pytest.approx(-(share * np.log(share) + (1 - share) * np.log(1 - share)), abs=1e-3)
 
 
 def test_fine_tuning_puts_its_threshold_by_validation_rows(tiny_model):
