@@ -39,15 +39,17 @@ CPU_TOKENS, GPU_TOKENS = 2048, 65_536
 
 
 def token_budget(hidden_size: int, device: torch.device) -> int:
-    """Tokens (padding included) per batch: what keeps the device busy, within a share of its free memory.
+    """Tokens (padding included) per batch: what keeps the device busy, within a quarter of its memory.
 
-    A token's activations are taken as 64 float32 vectors of the hidden size, which is generous for encoders.
+    Of all of its memory, not of what is free at the moment: the same batches, and so the same last bits, in every round
+    and after a kill. A token's activations are taken as 64 float32 vectors of the hidden size, which is generous for
+    encoders.
     """
     if device.type == "cuda":
-        free, most = torch.cuda.mem_get_info(device)[0], GPU_TOKENS
+        memory, most = torch.cuda.mem_get_info(device)[1], GPU_TOKENS
     else:
-        free, most = psutil.virtual_memory().available, CPU_TOKENS
-    return max(256, min(most, free // 4 // (hidden_size * 4 * 64)))
+        memory, most = psutil.virtual_memory().total, CPU_TOKENS
+    return max(256, min(most, memory // 4 // (hidden_size * 4 * 64)))
 
 
 def plan_batches(lengths: NDArray[np.int64], tokens: int, most_rows: int = 1024) -> list[NDArray[np.int64]]:
@@ -130,19 +132,41 @@ def run_pass(
         name -> [N, ...] on the CPU, or `Ragged` over all words, complete on every process.
 
     Raises:
-        HfalError: a row whose output is not finite (it is named).
+        HfalError: a row whose output is not finite, or that memory does not suffice for (it is named).
     """
     batches = plan_batches(tokens.lengths, budget)
     results = Collected(tokens.units, scratch)
-    for rows in own_batches(batches, description, alone=alone):
+
+    def told(rows: NDArray[np.int64]) -> Outputs:
         batch = tokens.pad(rows, pad_id, padding_side)
         outputs = forward({name: value.to(device, non_blocking=True) for name, value in batch.items()})
-        outputs = {name: _on_cpu(value) for name, value in outputs.items()}
-        _check_finite(outputs, rows)
-        outputs.update({name: value[torch.from_numpy(rows)] for name, value in (beside or {}).items()})
-        kept = finish(outputs) if finish else outputs
-        results.put(rows, kept)
+        return {name: _on_cpu(value) for name, value in outputs.items()}
+
+    for planned in own_batches(batches, description, alone=alone):
+        for rows, outputs in _as_memory_allows(told, planned):
+            _check_finite(outputs, rows)
+            outputs.update({name: value[torch.from_numpy(rows)] for name, value in (beside or {}).items()})
+            kept = finish(outputs) if finish else outputs
+            results.put(rows, kept)
     return results.outputs() if alone else results.complete()
+
+
+def _as_memory_allows(
+    told: Callable[[NDArray[np.int64]], Outputs], rows: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], Outputs]]:
+    """A batch, or its halves where the GPU's memory is taken by others."""
+    try:
+        found = told(rows)
+    except torch.OutOfMemoryError:
+        if len(rows) == 1:
+            what = f"the GPU's memory does not suffice for row {int(rows[0])} of the rows passed"
+            raise HfalError(f"{what}: lower learner.max_length, or free some of it") from None
+    else:
+        yield rows, found
+        return
+    torch.cuda.empty_cache()  # a handler would keep the failed batch alive
+    for half in np.array_split(rows, 2):
+        yield from _as_memory_allows(told, half)
 
 
 class Collected:

@@ -42,6 +42,12 @@ from hfal.training_config import GUESS, FitReport, TrainingConfig, converged, pr
 Weights = dict[str, Tensor]
 """A model's weights by name."""
 
+TOO_LARGE = (
+    "the GPU's memory does not hold the training of {} rows at once: lower "
+    "learner.training.per_device_train_batch_size (and raise gradient_accumulation_steps as much, for steps of the same "
+    "size) or learner.max_length"
+)
+
 
 class Examples:
     """What is trained on: tokenized rows, and what each of their outputs should be.
@@ -151,7 +157,7 @@ def train(
         The model, in evaluation mode on the device, and how it went.
 
     Raises:
-        HfalError: the loss is not finite, or there is nothing to learn.
+        HfalError: the loss is not finite, there is nothing to learn, or a GPU's memory does not suffice.
     """
     if not len(examples):
         raise HfalError("nothing to train on: the tokenizer makes nothing of the words that are labelled")
@@ -191,7 +197,10 @@ def train(
                 examples.before_step(task, step, accelerator.device)
                 share = min(1.0, config.self_paced + (1 - config.self_paced) * 2 * step / steps)
                 rate = float(schedule.get_last_lr()[0])
-                loss = _step(accelerator, wrapped, task, examples, rows, config, weights, seed, step, share)
+                try:
+                    loss = _step(accelerator, wrapped, task, examples, rows, config, weights, seed, step, share)
+                except torch.OutOfMemoryError:
+                    raise HfalError(TOO_LARGE.format(config.per_device_train_batch_size)) from None
                 if not math.isfinite(loss):
                     raise HfalError(
                         f"the training loss is {loss} at step {step + 1} of {bar.total}: lower learning_rate "

@@ -124,9 +124,35 @@ def test_large_results_are_mapped_files(cache, rows, tmp_path, monkeypatch):
     assert list((tmp_path / "scratch").iterdir()) == []  # nameless: nothing to clean up
 
 
-def test_the_token_budget_follows_the_memory():
+def test_the_token_budget_follows_the_memory(monkeypatch):
     assert 256 <= token_budget(384, CPU) <= inference.CPU_TOKENS
     assert token_budget(10**9, CPU) == 256
+    for free in (2**30, 20 * 2**30):  # what is free changes from round to round: batches must not
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 24 * 2**30))
+        assert token_budget(384, torch.device("cuda")) == 65_536
+        assert token_budget(1024, torch.device("cuda")) == 24_576
+
+
+def test_a_batch_that_memory_does_not_hold_is_halved(cache, rows):
+    sizes = []
+
+    def crowded(batch):
+        size = len(batch["input_ids"])
+        if size > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        sizes.append(size)
+        return forward(batch)
+
+    options = {"pad_id": 0, "padding_side": "right", "budget": 128, "device": CPU}
+    found = run_pass(crowded, cache.get(rows), **options)["logits"]
+    assert sum(sizes) == len(rows) and max(sizes) <= 3 and len(set(sizes)) > 1
+    torch.testing.assert_close(found, run_pass(forward, cache.get(rows), **options)["logits"])
+
+    def full(batch):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(HfalError, match=r"memory does not suffice for row \d+ .* lower learner.max_length"):
+        run_pass(full, cache.get(rows), **options)
 
 
 def test_key_index_finds_what_was_added():

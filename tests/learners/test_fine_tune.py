@@ -79,6 +79,15 @@ def test_training_goes_on_until_it_has_converged(tiny_model, rows):
     assert 8 < longer.steps < 72 and longer.steps % 8 == 0 and longer.loss < 0.25 * np.log(3)
 
 
+def test_training_that_memory_does_not_hold_says_what_to_lower(tiny_model, rows, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Examples, "losses", full)
+    with pytest.raises(HfalError, match=r"training of 8 rows at once: lower .*per_device_train_batch_size"):
+        bound(tiny_model, TrainingConfig(per_device_train_batch_size=8)).fit(labelled(rows, TASK))
+
+
 def test_another_cycle_begins_at_the_peak_of_the_rate():
     factor = _linear(10, 0.2)
     assert [factor(10 + step) for step in range(10)] == [factor(step) for step in range(10)]
