@@ -44,8 +44,7 @@ Weights = dict[str, Tensor]
 
 TOO_LARGE = (
     "the GPU's memory does not hold the training of {} rows at once: lower "
-    "learner.training.per_device_train_batch_size (and raise gradient_accumulation_steps as much, for steps of the same "
-    "size) or learner.max_length"
+    "learner.training.per_device_train_batch_size (and raise gradient_accumulation_steps as much) or learner.max_length"
 )
 
 
