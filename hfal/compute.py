@@ -44,7 +44,11 @@ def is_main() -> bool:
 
 def barrier() -> None:
     """Wait until every process is here."""
-    state().wait_for_everyone()
+    current = state()
+    if current.num_processes > 1 and current.device.type == "cpu":
+        torch.distributed.barrier()  # Accelerate's would name a GPU of each process, where the machine has one
+    else:
+        current.wait_for_everyone()
 
 
 def from_main(value: Any) -> Any:
