@@ -14,6 +14,9 @@ from hfal.bench.tuning import Tuned
 from hfal.evaluation import Curve, area_under_curve, cost_to_reach, mean_curve
 from hfal.evaluation.comparing import Comparison, Ranks, compare, deficiency, holm, ranked
 
+MOST_POINTS = 5
+"""Columns of scores in a table; all rounds are in `results.csv`."""
+
 
 @dataclass(frozen=True)
 class Line:
@@ -23,7 +26,7 @@ class Line:
         way: its name.
         curves: one for each seed.
         areas: mean heights of these curves.
-        at: the mean score at a third, two thirds and all of the budget.
+        at: the mean score at each of the table's points.
         reaches: what the mean curve needs for the score that the baseline ends with; None where it does not get there.
         deficiency: see `hfal.evaluation.comparing.deficiency`.
         against: the baseline; None for itself.
@@ -33,7 +36,7 @@ class Line:
     way: str
     curves: tuple[Curve, ...]
     areas: tuple[float, ...]
-    at: tuple[float, float, float]
+    at: tuple[float, ...]
     reaches: float | None
     deficiency: float
     against: Comparison | None
@@ -47,11 +50,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """One data set: a line for each way, the baseline first."""
+    """One data set: a line for each way, the baseline first; `points` are what had been spent after some rounds."""
 
     data: str
     metric: str
-    points: tuple[int, int, int]
+    points: tuple[int, ...]
     lines: tuple[Line, ...]
     warning: str | None
 
@@ -137,24 +140,29 @@ def _table(config: BenchConfig, name: str, metric: str, cells: Sequence[Cell], b
     theirs, _ = mean_curve(curves[baseline])
     areas = {way: tuple(area_under_curve(curve) for curve in found) for way, found in curves.items()}
     against = _corrected({way: compare(areas[way], areas[baseline]) for way in curves if way != baseline})
-    points = [round(float(x)) for x in np.quantile(theirs.cost, [1 / 3, 2 / 3, 1])]
+    points = _points(theirs.cost)
     lines = []
     for way in sorted(curves, key=lambda way: (way != baseline, -float(np.mean(areas[way])), way)):
         mean, _ = mean_curve(curves[way])
-        at = mean.at(points)
         lines.append(
             Line(
                 way=way,
                 curves=tuple(curves[way]),
                 areas=areas[way],
-                at=(float(at[0]), float(at[1]), float(at[2])),
+                at=tuple(map(float, mean.at(points))),
                 reaches=cost_to_reach(mean, theirs.scores[-1]),
                 deficiency=deficiency(mean, theirs),
                 against=against.get(way),
                 purity=float(np.mean(purity[way])) if way in purity else None,
             )
         )
-    return Table(name, metric, (points[0], points[1], points[2]), tuple(lines), _warning(theirs, plain, baseline))
+    return Table(name, metric, tuple(points), tuple(lines), _warning(theirs, plain, baseline))
+
+
+def _points(costs: Sequence[float]) -> list[int]:
+    """What the baseline had spent after each of its rounds, or after `MOST_POINTS` of them from first to last."""
+    rounds = np.linspace(0, len(costs) - 1, min(len(costs), MOST_POINTS)).round().astype(int)
+    return [round(costs[at]) for at in rounds]
 
 
 def _warning(random: Curve, plain: Sequence[float], baseline: str) -> str | None:

@@ -29,6 +29,7 @@ COLORS = (
     "#e64980",
 )
 RANDOM_COLOR = "#868e96"
+MOST_TICKS = 6
 LEGEND = 13
 """Letters of a legend for each inch."""
 TITLES = {
@@ -75,6 +76,7 @@ def draw_curves(panels: dict[str, list[Line]], unit: str = "rows") -> Figure:
         for line in lines:
             _draw(ax, line, RANDOM_COLOR if line.is_random else next(colors))
         _dress(ax, title_of(metric), "labels" if unit == "rows" else unit)
+        _tick_rounds(ax, max((line.curves[0].cost for line in lines), key=len))
     handles, names = axes[0].get_legend_handles_labels()
     room = max(1, int(LEGEND * figure.get_figwidth() / (max(map(len, names)) + 6)))  # of the longest name, side by side
     figure.legend(handles, names, loc="outside lower center", ncols=min(3, room, len(names)), frameon=False)
@@ -107,6 +109,12 @@ def _dress(ax: Axes, title: str, unit: str) -> None:
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     ax.grid(axis="y", color="#e9ecef")
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def _tick_rounds(ax: Axes, costs: Sequence[float]) -> None:
+    """Mark what was spent after each round, where these are few and apart."""
+    if 1 < len(costs) <= MOST_TICKS and min(np.diff(costs)) > (costs[-1] - costs[0]) / (2 * MOST_TICKS):
+        ax.set_xticks(costs)
 
 
 def draw_balance(names: Sequence[str], shares: Sequence[Sequence[float]], rounds: Sequence[int]) -> Figure:

@@ -16,6 +16,7 @@ from hfal import HfalError
 from hfal.bench import cells_of, check_bench, load_bench, prepare, run_bench
 from hfal.bench.cells import run_cells
 from hfal.bench.pictures import _groups
+from hfal.bench.summary import _points
 from hfal.cli import app
 from hfal.evaluation import Curve, area_under_curve
 from hfal.rounds import Ledger
@@ -270,6 +271,12 @@ def test_bars_are_over_what_is_not_told_apart():
     assert _groups([1.0, 1.5, 3.0, 3.2], 1.0) == [(0, 1), (2, 3)]
     assert _groups([1.0, 1.5, 2.2], 1.0) == [(0, 1), (1, 2)]
     assert _groups([1.0, 3.0], 1.0) == []
+
+
+def test_a_table_shows_all_rounds_or_five_from_first_to_last():
+    assert _points([50.0, 100.0, 150.0, 200.0]) == [50, 100, 150, 200]
+    assert _points([999.6]) == [1000]
+    assert _points([20.0 * n for n in range(1, 12)]) == [20, 60, 120, 180, 220]
 
 
 def test_each_table_counts_in_the_unit_of_its_budget(tmp_path, tiny_model):
