@@ -28,6 +28,7 @@ from hfal.compute import most_runs, own_device
 from hfal.config import RunConfig, check_config
 from hfal.data import build_data
 from hfal.errors import HfalError, listing
+from hfal.evaluation import Curve
 from hfal.files import read_json, taken, write_json
 from hfal.oracles import Simulated
 from hfal.pool import Pool, content_keys
@@ -72,6 +73,11 @@ class Cell:
             known = listing(rounds[-1]["scores"])
             raise HfalError(f"sets.{self.data}.metric: there is no {metric!r}; there are: {known}")
         return tuple(r["scores"][metric] for r in rounds)
+
+    def curve(self, metric: str, over: str = "spent") -> Curve:
+        """The scores over what had been spent, or over `labels`."""
+        assert self.result is not None
+        return Curve(tuple(float(r[over]) for r in self.result["rounds"]), self.scores(metric))
 
 
 Data = tuple[Pool, Dataset]

@@ -128,10 +128,8 @@ def _table(config: BenchConfig, name: str, metric: str, cells: Sequence[Cell], b
         result = cell.result if cell.data == name else None
         if result is None:
             continue
-        rounds = result["rounds"]
         by_labels = unit == "rows" and "purity" not in result  # rows of no class cost as much as others
-        costs = [float(r["labels"] if by_labels else r["spent"]) for r in rounds]
-        curve = Curve(tuple(costs), cell.scores(metric))
+        curve = cell.curve(metric, "labels" if by_labels else "spent")
         curves.setdefault(way_of(cell, config), []).append(curve)
         if "purity" in result:
             purity.setdefault(way_of(cell, config), []).append(result["purity"])

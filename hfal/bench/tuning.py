@@ -17,7 +17,7 @@ from hfal.bench.cells import Cell, cell_of, run_cells
 from hfal.bench.config import BenchConfig, Settings, combinations
 from hfal.config import Source
 from hfal.errors import HfalError
-from hfal.evaluation import Curve, area_under_curve
+from hfal.evaluation import area_under_curve
 
 BEYOND = 1_000_000
 """From where on the seeds of trials are: more seeds to compare must not change what was tried."""
@@ -86,8 +86,4 @@ def told(settings: Settings) -> str:
 
 def _height(cells: Sequence[Cell], metric: str) -> float:
     """Mean height of the curves."""
-    found = []
-    for cell in cells:
-        rounds = (cell.result or {"rounds": []})["rounds"]
-        found.append(area_under_curve(Curve(tuple(r["spent"] for r in rounds), cell.scores(metric))))
-    return float(np.mean(found))
+    return float(np.mean([area_under_curve(cell.curve(metric)) for cell in cells]))
