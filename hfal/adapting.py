@@ -21,13 +21,14 @@ from transformers import AutoModelForMaskedLM, PreTrainedModel
 from hfal.alignment import WordTokens, model_inputs
 from hfal.compute import barrier, derive_seed, generator_for, is_main, own_randomness
 from hfal.errors import HfalError
+from hfal.examples import Examples
 from hfal.few import Adapt
 from hfal.files import disk_errors, read_json, write_folder, write_json
 from hfal.models import freeze_pooler, load_encoder, load_quietly, locate, pool_hidden, quiet, unit_length
 from hfal.pool import content_keys
 from hfal.tasks.base import Task
 from hfal.tokens import TokenCache, Tokens
-from hfal.training import Examples, Weights, train
+from hfal.training import Weights, train
 from hfal.training_config import TrainingConfig
 
 logger = logging.getLogger("hfal")

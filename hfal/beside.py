@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hfal.errors import HfalError
+from hfal.examples import Examples
 from hfal.tokens import Tokens
-from hfal.training import Examples
 
 
 class BesideExamples(Examples):

@@ -16,10 +16,10 @@ from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
 from hfal.compute import generator_for
 from hfal.dropout import ConsistentDropout, dropout_on
 from hfal.errors import HfalError
+from hfal.examples import Examples
 from hfal.functional import Ragged
 from hfal.tasks.base import Task
 from hfal.tokens import Tokens, offsets_of
-from hfal.training import Examples
 
 IGNORED = -100
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hfal.alignment import OVERLAP
+from hfal.examples import Examples
 from hfal.tasks.base import Task
 from hfal.tokens import Tokens, offsets_of, taken
-from hfal.training import Examples
 
 BEST = 20
 """Spans of a row that are told apart."""

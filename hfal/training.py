@@ -22,7 +22,6 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
-from hfal.alignment import WordTokens, model_inputs, unit_values
 from hfal.compute import (
     derive_seed,
     generator_for,
@@ -33,10 +32,10 @@ from hfal.compute import (
     sum_over_processes,
 )
 from hfal.errors import HfalError
-from hfal.functional import Ragged, easiest
+from hfal.examples import Examples
+from hfal.functional import easiest
 from hfal.linear import frequency_weights
 from hfal.tasks.base import Task, one_of_several
-from hfal.tokens import Tokens
 from hfal.training_config import GUESS, FitReport, TrainingConfig, converged, precision_for
 
 Weights = dict[str, Tensor]
@@ -46,82 +45,6 @@ TOO_LARGE = (
     "the GPU's memory does not hold the training of {} rows at once: lower "
     "learner.training.per_device_train_batch_size (and raise gradient_accumulation_steps as much) or learner.max_length"
 )
-
-
-class Examples:
-    """What is trained on: tokenized rows, and what each of their outputs should be.
-
-    Sentences of words are cut into windows, each with the words that are read in it; words that the model cannot
-    see are left out.
-
-    Args:
-        tokens: N rows.
-        targets: what `task.targets` made of their labels.
-        pad_id: the tokenizer's padding token.
-        padding_side: where padding goes.
-        row_weights: [N] what each row counts, where they have one output; 1 where it is not given.
-    """
-
-    def __init__(
-        self,
-        tokens: Tokens | WordTokens,
-        targets: Tensor | Ragged,
-        pad_id: int,
-        padding_side: str = "right",
-        row_weights: NDArray[np.float32] | None = None,
-    ) -> None:
-        if isinstance(tokens, WordTokens) and isinstance(targets, Ragged):
-            tokens, kept, words = tokens.as_windows()
-            targets = Ragged(targets.values[torch.from_numpy(kept)], torch.from_numpy(words))
-        self.tokens = tokens
-        self.targets = targets
-        self.pad_id = pad_id
-        self.padding_side = padding_side
-        self.row_weights = None if row_weights is None else torch.from_numpy(row_weights)
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    @property
-    def values(self) -> Tensor:
-        """The targets of all outputs, end to end."""
-        return self.targets.values if isinstance(self.targets, Ragged) else self.targets
-
-    def outputs(self, rows: NDArray[np.int64]) -> int:
-        """How many outputs these rows have."""
-        return int(self.tokens.units[rows].sum())
-
-    def prepare(self, model: PreTrainedModel, seed: int, device: torch.device) -> None:
-        """Called before the first step."""
-
-    def before_step(self, task: Task, step: int, device: torch.device) -> None:
-        """Called before the gradient of each step is taken."""
-
-    def before_update(self) -> None:
-        """Called when it was, before the weights move."""
-
-    def after_step(self, step: int) -> None:
-        """Called after each step."""
-
-    def losses(
-        self,
-        model: nn.Module,
-        task: Task,
-        rows: NDArray[np.int64],
-        device: torch.device,
-        class_weights: Tensor | None = None,
-        smoothing: float = 0.0,
-        part: int | None = None,
-    ) -> Tensor:
-        """The loss of each output of these rows; `part` numbers the micro-batch where it counts."""
-        batch = {k: v.to(device) for k, v in self.tokens.pad(rows, self.pad_id, self.padding_side).items()}
-        logits = unit_values(model(**model_inputs(batch)).logits.float(), batch)
-        wanted = self.values[torch.from_numpy(self.tokens.places(rows))].to(device)
-        return self.weighed(task.loss(logits, wanted, class_weights, smoothing), rows)
-
-    def weighed(self, losses: Tensor, rows: NDArray[np.int64]) -> Tensor:
-        """The losses of these rows, each as much as the row counts."""
-        return losses if self.row_weights is None else losses * self.row_weights[rows].to(losses.device)
 
 
 def train(
@@ -162,81 +85,147 @@ def train(
         raise HfalError("nothing to train on: the tokenizer makes nothing of the words that are labelled")
     if config.early_stopping_patience is not None and validation is None:
         raise HfalError("early_stopping_patience needs validation rows")
-    accelerator = _accelerator(config, logs)
-    optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.learning_rate, fused=True)
     batch_size = min(len(examples), config.per_device_train_batch_size * config.gradient_accumulation_steps)
     steps_per_epoch = math.ceil(len(examples) / batch_size)
     epochs = max(config.num_train_epochs, math.ceil(config.min_steps / steps_per_epoch))
-    steps = epochs * steps_per_epoch
     if config.self_paced < 1 and epochs == 1:
         guess = None  # its last epoch leaves the hardest rows out
-    wrapped, optimizer = accelerator.prepare(model, optimizer)
-    schedule = LambdaLR(optimizer, _linear(steps, config.warmup_ratio))
-    weights = _class_weights(task, examples.values, accelerator.device) if balances(config, task) else None
-    examples.prepare(model, seed, accelerator.device)
-    anchor = [value.detach().clone() for value in model.parameters()] if config.anchor else []
+    steps = _Steps(model, task, examples, config, seed, epochs * steps_per_epoch, logs)
     stopper = _Best(config.early_stopping_patience)
     losses: list[float] = []
-    step = 0
-    with (
-        own_randomness(seed),
-        tqdm(
-            total=steps,
-            desc=what,
-            unit="step",
-            leave=False,
-            disable=None if is_main() else True,
-            delay=1,
-        ) as bar,
-    ):
+    with own_randomness(seed), _bar(what, steps.cycle) as bar:
         for epoch in range(epochs * config.max_cycles):
-            wrapped.train()
+            steps.wrapped.train()
             losses = []
             for rows in _epoch(len(examples), batch_size, seed, epoch):
-                examples.before_step(task, step, accelerator.device)
-                share = min(1.0, config.self_paced + (1 - config.self_paced) * 2 * step / steps)
-                rate = float(schedule.get_last_lr()[0])
-                try:
-                    loss = _step(accelerator, wrapped, task, examples, rows, config, weights, seed, step, share)
-                except torch.OutOfMemoryError:
-                    raise HfalError(TOO_LARGE.format(config.per_device_train_batch_size)) from None
-                if not math.isfinite(loss):
-                    raise HfalError(
-                        f"the training loss is {loss} at step {step + 1} of {bar.total}: lower learning_rate "
-                        f'(now {config.learning_rate:g}) or set mixed_precision: "no"'
-                    )
-                if config.max_grad_norm:
-                    accelerator.clip_grad_norm_(wrapped.parameters(), config.max_grad_norm)
-                examples.before_update()
-                optimizer.step()
-                if anchor:
-                    _pull(model, anchor, min(1.0, config.anchor * rate))
-                examples.after_step(step)
-                schedule.step()
-                optimizer.zero_grad()
-                losses.append(loss)
-                step += 1
+                losses.append(steps.take(rows, bar.total))
                 bar.update()
-                bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
-                if config.log_with:
-                    accelerator.log({"train/loss": loss, "train/learning_rate": rate}, step)
+                bar.set_postfix_str(f"loss {losses[-1]:.3f}", refresh=False)
             if checkpoints is not None and config.save_total_limit:
                 checkpoints.append({name: value.detach().cpu().clone() for name, value in model.state_dict().items()})
                 del checkpoints[: -config.save_total_limit]
             if validation is not None:
-                value = _validation_loss(wrapped, task, validation, accelerator.device)
+                value = _validation_loss(steps.wrapped, task, validation, steps.device)
                 if stopper.seen(value, epoch, model):
                     break
             if (epoch + 1) % epochs == 0:  # the end of a cycle
                 if guess is None or converged(float(np.mean(losses)), guess):
                     break
-                bar.total += steps
-    if config.log_with:
-        accelerator.end_training()
+                bar.total += steps.cycle
     details = {"epochs": epoch + 1, **({} if guess is None else {GUESS: round(guess, 4)}), **stopper.restore(model)}
-    accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)  # its own forward again, as after it was loaded
-    accelerator.free_memory()
-    return model.eval(), FitReport(step, float(np.mean(losses)), details)
+    steps.end()
+    return model.eval(), FitReport(steps.done, float(np.mean(losses)), details)
+
+
+class _Steps:
+    """A model in training, one step of the optimizer after the other.
+
+    Args:
+        model: changed in place.
+        task: gives the loss.
+        examples: what to learn.
+        config: how.
+        seed: of dropout.
+        cycle: steps in which the rate rises and falls; the next begin anew.
+        logs: where trackers write.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        task: Task,
+        examples: Examples,
+        config: TrainingConfig,
+        seed: int,
+        cycle: int,
+        logs: Path | None,
+    ) -> None:
+        self.model, self.task, self.examples = model, task, examples
+        self.config, self.seed, self.cycle = config, seed, cycle
+        self.accelerator = _accelerator(config, logs)
+        groups = _parameter_groups(model, config.weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+        self.wrapped, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.device = self.accelerator.device
+        self.schedule = LambdaLR(self.optimizer, _linear(cycle, config.warmup_ratio))
+        self.weights = _class_weights(task, examples.values, self.device) if balances(config, task) else None
+        examples.prepare(model, seed, self.device)
+        self.anchor = [value.detach().clone() for value in model.parameters()] if config.anchor else []
+        self.done = 0
+
+    def take(self, rows: NDArray[np.int64], planned: int) -> float:
+        """A step on these rows, of so many planned; its loss."""
+        self.examples.before_step(self.task, self.done, self.device)
+        rate = float(self.schedule.get_last_lr()[0])
+        loss = self._checked(rows, planned)
+        if self.config.max_grad_norm:
+            self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.config.max_grad_norm)
+        self.examples.before_update()
+        self.optimizer.step()
+        if self.anchor:
+            _pull(self.model, self.anchor, min(1.0, self.config.anchor * rate))
+        self.examples.after_step(self.done)
+        self.schedule.step()
+        self.optimizer.zero_grad()
+        self.done += 1
+        if self.config.log_with:
+            self.accelerator.log({"train/loss": loss, "train/learning_rate": rate}, self.done)
+        return loss
+
+    def _checked(self, rows: NDArray[np.int64], planned: int) -> float:
+        """The loss, and the gradient; or what to change where there is none."""
+        try:
+            loss = self._loss(rows)
+        except torch.OutOfMemoryError:
+            raise HfalError(TOO_LARGE.format(self.config.per_device_train_batch_size)) from None
+        if not math.isfinite(loss):
+            raise HfalError(
+                f"the training loss is {loss} at step {self.done + 1} of {planned}: lower learning_rate "
+                f'(now {self.config.learning_rate:g}) or set mixed_precision: "no"'
+            )
+        return loss
+
+    def _loss(self, rows: NDArray[np.int64]) -> float:
+        """Forward and backward over the micro-batches; the mean loss of the step's outputs (of the easiest share)."""
+        paced = self.config.self_paced
+        share = min(1.0, paced + (1 - paced) * 2 * self.done / self.cycle)
+        processes = state().num_processes
+        chunks = np.array_split(rows, min(self.config.gradient_accumulation_steps, len(rows)))
+        turns = math.ceil(len(chunks) / processes)
+        outputs = self.examples.outputs(rows)
+        total = torch.zeros(1)
+        for turn in range(turns):
+            number = turn * processes + state().process_index
+            filler = number >= len(chunks)  # of no weight, so that every process keeps step
+            chunk = rows[:1] if filler else chunks[number]
+            torch.manual_seed(derive_seed(self.seed, self.done, number))
+            last = turn == turns - 1
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped):
+                losses = self.examples.losses(
+                    self.wrapped,
+                    self.task,
+                    chunk,
+                    self.device,
+                    self.weights,
+                    self.config.label_smoothing,
+                    part=None if filler else number,
+                )
+                losses = losses if share == 1 else losses * easiest(losses, share) / share
+                weighted = losses.sum() * (0.0 if filler else 1 / outputs)
+                self.accelerator.backward(weighted * processes)  # processes are averaged; a step's loss is a sum
+            total += weighted.detach().cpu()
+        return float(sum_over_processes(total))
+
+    def end(self) -> None:
+        """Close the trackers, and give the model its own forward again, as it has after it was loaded."""
+        if self.config.log_with:
+            self.accelerator.end_training()
+        self.accelerator.unwrap_model(self.wrapped, keep_fp32_wrapper=False)
+        self.accelerator.free_memory()
+
+
+def _bar(what: str, steps: int) -> Any:
+    return tqdm(total=steps, desc=what, unit="step", leave=False, disable=None if is_main() else True, delay=1)
 
 
 def balances(config: TrainingConfig, task: Task) -> bool:
@@ -277,47 +266,6 @@ def _accelerator(config: TrainingConfig, logs: Path | None) -> Accelerator:
     if config.log_with:
         accelerator.init_trackers("hfal")
     return accelerator
-
-
-def _step(
-    accelerator: Accelerator,
-    model: nn.Module,
-    task: Task,
-    examples: Examples,
-    rows: NDArray[np.int64],
-    config: TrainingConfig,
-    class_weights: Tensor | None,
-    seed: int,
-    step: int,
-    share: float,
-) -> float:
-    """Forward and backward over the micro-batches of one step; the mean loss of its outputs (of the easiest share)."""
-    processes = state().num_processes
-    chunks = np.array_split(rows, min(config.gradient_accumulation_steps, len(rows)))
-    turns = math.ceil(len(chunks) / processes)
-    outputs = examples.outputs(rows)
-    total = torch.zeros(1)
-    for turn in range(turns):
-        number = turn * processes + state().process_index
-        filler = number >= len(chunks)  # of no weight, so that every process keeps step
-        chunk = rows[:1] if filler else chunks[number]
-        torch.manual_seed(derive_seed(seed, step, number))
-        last = turn == turns - 1
-        with contextlib.nullcontext() if last else accelerator.no_sync(model):
-            losses = examples.losses(
-                model,
-                task,
-                chunk,
-                accelerator.device,
-                class_weights,
-                config.label_smoothing,
-                part=None if filler else number,
-            )
-            losses = losses if share == 1 else losses * easiest(losses, share) / share
-            weighted = losses.sum() * (0.0 if filler else 1 / outputs)
-            accelerator.backward(weighted * processes)  # processes are averaged; a step's loss is a sum
-        total += weighted.detach().cpu()
-    return float(sum_over_processes(total))
 
 
 @torch.no_grad()

@@ -17,13 +17,13 @@ from transformers import AutoImageProcessor
 
 from hfal.compute import is_main, state, sum_over_processes
 from hfal.errors import HfalError
+from hfal.examples import Examples
 from hfal.fusion import FusionClassifier
 from hfal.models import locate, quiet
 from hfal.pixels import PixelStore, standardized
 from hfal.sides import SIDE
 from hfal.tasks.base import Task
 from hfal.tokens import TokenCache, Tokens
-from hfal.training import Examples
 
 BATCH = 256
 """Pictures that go through their encoder at once."""

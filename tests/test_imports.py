@@ -23,6 +23,7 @@ LAYERS = [
     {"inference", "models"},
     {"looks", "frozen", "probe", "shards", "embeddings", "sides", "marks", "fusion", "pixels"},
     {"training_config"},
+    {"examples"},
     {"training"},
     {"beside"},
     {

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from hfal.alignment import model_inputs
 from hfal.compute import derive_seed, generator_for
 from hfal.errors import HfalError
+from hfal.examples import Examples
 from hfal.few import FewLabels
 from hfal.functional import label_pairs
 from hfal.learners.fine_tune import FineTune
@@ -24,7 +25,6 @@ from hfal.reading import frozen_model
 from hfal.signals import Needs
 from hfal.tasks.base import Task
 from hfal.tokens import Tokens
-from hfal.training import Examples
 from hfal.training_config import FitReport, TrainingConfig
 
 TRAINING = TrainingConfig(num_train_epochs=1, min_steps=1, learning_rate=2e-5)

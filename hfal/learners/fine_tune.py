@@ -20,6 +20,7 @@ from hfal.aligning import AlignedExamples
 from hfal.compute import barrier, derive_seed, from_main, is_main, own_randomness, state
 from hfal.consistency import ConsistentExamples
 from hfal.errors import HfalError
+from hfal.examples import Examples
 from hfal.few import FewLabels
 from hfal.files import read_json, write_file, write_json
 from hfal.frozen import layers_of, train_upper
@@ -40,7 +41,7 @@ from hfal.sides import PairStore
 from hfal.signals import Needs, Signals
 from hfal.tasks.base import Task
 from hfal.tokens import TokenCache
-from hfal.training import Examples, Weights, loss_of_a_guess
+from hfal.training import Weights, loss_of_a_guess
 from hfal.training_config import FitReport, TrainingConfig
 
 CHECKPOINTS = "checkpoints"

@@ -11,10 +11,11 @@ from transformers import PreTrainedModel
 
 from hfal.compute import derive_seed
 from hfal.errors import HfalError
+from hfal.examples import Examples
 from hfal.learners.base import evaluate
 from hfal.models import quiet
 from hfal.tasks.base import Task
-from hfal.training import Examples, Weights, train
+from hfal.training import Weights, train
 from hfal.training_config import FitReport, TrainingConfig, autocast_for
 
 Model = TypeVar("Model", bound=PreTrainedModel)

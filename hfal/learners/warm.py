@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from hfal.compute import derive_seed, generator_for, own_randomness
+from hfal.examples import Examples
 from hfal.pool import content_keys
 from hfal.tasks.base import Task
-from hfal.training import Examples, Weights
+from hfal.training import Weights
 
 Incremental = Literal["restart", "continue", "shrink_and_perturb", "replay", "meta"]
 INCREMENTAL = get_args(Incremental)

@@ -10,13 +10,13 @@ from transformers import AutoModel, AutoModelForMaskedLM
 
 from hfal import ActiveLearner, FewLabels, FineTune, FrozenHead, HfalError, Pool, TextClassification, TrainingConfig
 from hfal.consistency import SURE, ConsistentExamples
+from hfal.examples import Examples
 from hfal.frozen import train_upper
 from hfal.learners.staged import grown
 from hfal.learners.warm import MetaExamples, replayed
 from hfal.output import _learning, _times
 from hfal.pool import labelled
 from hfal.signals import Needs
-from hfal.training import Examples
 from tests.conftest import NAMES, make_rows
 from tests.processes import run_here, run_on
 

@@ -18,10 +18,11 @@ from hfal import (
     TokenClassification,
     TrainingConfig,
 )
+from hfal.examples import Examples
 from hfal.pool import labelled, with_labels
 from hfal.signals import Needs
 from hfal.tasks.base import one_of_several
-from hfal.training import Examples, _class_weights, _linear, loss_of_a_guess, train
+from hfal.training import _class_weights, _linear, loss_of_a_guess, train
 from hfal.training_config import GUESS
 from tests.conftest import NAMES, save_tiny_model
 
