@@ -61,23 +61,19 @@ class Cell:
         path = self.folder / RESULT
         return read_json(path) if path.exists() else None
 
-    def scores(self, metric: str) -> tuple[float, ...]:
-        """Of each round.
+    def curve(self, metric: str, over: str = "spent") -> Curve:
+        """The scores of its rounds over what had been spent, or over `labels`.
 
         Raises:
             HfalError: the task has no such metric.
         """
-        assert self.result is not None
-        rounds = self.result["rounds"]
+        result = self.result
+        assert result is not None
+        rounds = result["rounds"]
         if metric not in rounds[-1]["scores"]:
             known = listing(rounds[-1]["scores"])
             raise HfalError(f"sets.{self.data}.metric: there is no {metric!r}; there are: {known}")
-        return tuple(r["scores"][metric] for r in rounds)
-
-    def curve(self, metric: str, over: str = "spent") -> Curve:
-        """The scores over what had been spent, or over `labels`."""
-        assert self.result is not None
-        return Curve(tuple(float(r[over]) for r in self.result["rounds"]), self.scores(metric))
+        return Curve(tuple(float(r[over]) for r in rounds), tuple(r["scores"][metric] for r in rounds))
 
 
 Data = tuple[Pool, Dataset]
