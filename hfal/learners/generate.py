@@ -238,11 +238,10 @@ class Generate(TrainedLearner[PreTrainedModel]):
         if needs.every_field & {"texts", "token_log_probs", "token_entropies"}:
             with self.precision():
                 best = [texts[0] for texts in write(model, part, self.writer, device, num_beams=self.num_beams)]
-            fields["texts"] = [self.writer.text(text) for text in best]
-            if needs.every_field & {"token_log_probs", "token_entropies"}:
-                with self.precision():
+                if needs.every_field & {"token_log_probs", "token_entropies"}:
                     log_p, entropy = token_scores(model, part, best, self.writer, device)
-                fields |= {"token_log_probs": log_p, "token_entropies": entropy}
+                    fields |= {"token_log_probs": log_p, "token_entropies": entropy}
+            fields["texts"] = [self.writer.text(text) for text in best]
         if needs.every_field & {"samples", "mc_latent"}:
             with self.precision():
                 drawn = write(
