@@ -11,6 +11,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, parse_flag_from_env, reduce
 from torch import Tensor
+from tqdm.auto import tqdm
 
 
 def on_cpu() -> bool:
@@ -40,6 +41,11 @@ def most_runs(each: int) -> int | None:
 def is_main() -> bool:
     """Whether this process writes files and talks to the user."""
     return bool(state().is_main_process)
+
+
+def progress(total: int, description: str, unit: str = "step") -> tqdm[None]:
+    """A bar on the main process, for what takes more than a second."""
+    return tqdm(total=total, desc=description, unit=unit, leave=False, disable=None if is_main() else True, delay=1)
 
 
 def barrier() -> None:

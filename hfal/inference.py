@@ -16,10 +16,9 @@ import psutil
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from hfal.alignment import WordTokens
-from hfal.compute import is_main, state, sum_over_processes
+from hfal.compute import progress, state, sum_over_processes
 from hfal.errors import HfalError
 from hfal.functional import Ragged
 from hfal.signals import LOOKS, OF_TEXTS, SAMPLED, Needs, Reducer, Signals
@@ -86,14 +85,7 @@ def own_batches(
     """
     current = state()
     mine = batches if alone else batches[current.process_index :: current.num_processes]
-    with tqdm(
-        total=sum(len(batch) for batch in mine),
-        desc=description,
-        unit="row",
-        leave=False,
-        disable=None if is_main() else True,
-        delay=1,
-    ) as bar:
+    with progress(sum(len(batch) for batch in mine), description, "row") as bar:
         for rows in mine:
             yield rows
             bar.update(len(rows))

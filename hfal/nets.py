@@ -13,9 +13,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
-from hfal.compute import is_main, on_cpu, own_randomness
+from hfal.compute import on_cpu, own_randomness
 
 CRITIC_STEPS = 2
 """Steps of a critic for each of what it criticises."""
@@ -81,11 +80,6 @@ def batches(rows: int, size: int, steps: int, generator: torch.Generator) -> Ite
             order = torch.cat((order, torch.randperm(rows, generator=generator)))
         yield order[:size]
         order = order[size:]
-
-
-def progress(steps: int, description: str) -> tqdm[None]:
-    """A bar on the main process, for what takes more than a second."""
-    return tqdm(total=steps, desc=description, unit="step", leave=False, disable=None if is_main() else True, delay=1)
 
 
 def mlp(*widths: int) -> nn.Sequential:

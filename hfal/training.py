@@ -7,7 +7,6 @@ micro-batch: the gradient of a step is the same sum on one process and on many.
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,15 +18,14 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from hfal.compute import (
     derive_seed,
     generator_for,
-    is_main,
     on_cpu,
     own_randomness,
+    progress,
     state,
     sum_over_processes,
 )
@@ -45,6 +43,11 @@ TOO_LARGE = (
     "the GPU's memory does not hold the training of {} rows at once: lower "
     "learner.training.per_device_train_batch_size (and raise gradient_accumulation_steps as much) or learner.max_length"
 )
+
+
+def weights_of(model: nn.Module) -> Weights:
+    """A copy of a model's weights, on the CPU."""
+    return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in model.state_dict().items()}
 
 
 def train(
@@ -71,8 +74,8 @@ def train(
         validation: rows that decide on early stopping and the best epoch.
         logs: where trackers write.
         checkpoints: takes up the weights of the last `save_total_limit` epochs.
-        guess: the loss of a model to which all classes are alike, where there is one: by it training has converged
-            or goes through another of `config.max_cycles`.
+        guess: see `loss_of_a_guess`; by it, where there is one, training has converged or goes through another of
+            `config.max_cycles`.
         what: is being done, for the progress bar.
 
     Returns:
@@ -93,7 +96,7 @@ def train(
     steps = _Steps(model, task, examples, config, seed, epochs * steps_per_epoch, logs)
     stopper = _Best(config.early_stopping_patience)
     losses: list[float] = []
-    with own_randomness(seed), _bar(what, steps.cycle) as bar:
+    with own_randomness(seed), progress(steps.cycle, what) as bar:
         for epoch in range(epochs * config.max_cycles):
             steps.wrapped.train()
             losses = []
@@ -102,7 +105,7 @@ def train(
                 bar.update()
                 bar.set_postfix_str(f"loss {losses[-1]:.3f}", refresh=False)
             if checkpoints is not None and config.save_total_limit:
-                checkpoints.append({name: value.detach().cpu().clone() for name, value in model.state_dict().items()})
+                checkpoints.append(weights_of(model))
                 del checkpoints[: -config.save_total_limit]
             if validation is not None:
                 value = _validation_loss(steps.wrapped, task, validation, steps.device)
@@ -224,10 +227,6 @@ class _Steps:
         self.accelerator.free_memory()
 
 
-def _bar(what: str, steps: int) -> Any:
-    return tqdm(total=steps, desc=what, unit="step", leave=False, disable=None if is_main() else True, delay=1)
-
-
 def balances(config: TrainingConfig, task: Task) -> bool:
     """Whether classes count alike in the loss, however many rows they have."""
     return one_of_several(task) if config.class_weights == "auto" else config.class_weights == "balanced"
@@ -317,12 +316,12 @@ class _Best:
         self.patience = patience
         self.loss = math.inf
         self.epoch: int | None = None
-        self.weights: dict[str, Tensor] = {}
+        self.weights: Weights = {}
 
     def seen(self, loss: float, epoch: int, model: nn.Module) -> bool:
         if loss < self.loss:
             self.loss, self.epoch = loss, epoch
-            self.weights = copy.deepcopy({k: v.cpu() for k, v in model.state_dict().items()})
+            self.weights = weights_of(model)
         return self.patience is not None and self.epoch is not None and epoch - self.epoch >= self.patience
 
     def restore(self, model: nn.Module) -> dict[str, Any]:

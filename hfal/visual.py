@@ -12,10 +12,9 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from tqdm.auto import tqdm
 from transformers import AutoImageProcessor
 
-from hfal.compute import is_main, state, sum_over_processes
+from hfal.compute import progress, state, sum_over_processes
 from hfal.errors import HfalError
 from hfal.examples import Examples
 from hfal.fusion import FusionClassifier
@@ -58,8 +57,7 @@ class PictureFeatures:
         current, model = state(), self.model.to(state().device).eval()
         parts = [new[start : start + BATCH] for start in range(0, len(new), BATCH)]
         found: Tensor | None = None
-        quiet = None if is_main() else True
-        with tqdm(total=len(new), desc="pictures", unit="picture", leave=False, delay=1, disable=quiet) as bar:
+        with progress(len(new), "pictures", "picture") as bar:
             for number, part in enumerate(parts):
                 if number % current.num_processes == current.process_index:
                     pixels = self.pixels.gather(part).to(current.device)

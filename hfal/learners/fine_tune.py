@@ -41,7 +41,7 @@ from hfal.sides import PairStore
 from hfal.signals import Needs, Signals
 from hfal.tasks.base import Task
 from hfal.tokens import TokenCache
-from hfal.training import Weights, loss_of_a_guess
+from hfal.training import Weights, loss_of_a_guess, weights_of
 from hfal.training_config import FitReport, TrainingConfig
 
 CHECKPOINTS = "checkpoints"
@@ -194,7 +194,7 @@ class FineTune(PoolReader, TrainedLearner[PreTrainedModel]):
         kept = None if self.cache is None else self.cache / f"source-{digest.hexdigest()}.safetensors"
         if kept is None or not from_main(kept.exists()):
             self.fit(rows)
-            self._source = {name: value.detach().cpu().contiguous() for name, value in self.model.state_dict().items()}
+            self._source = weights_of(self.model)
             if kept is not None and is_main():
                 weights = self._source
                 write_file(kept, lambda path: save_file(weights, path))
@@ -215,8 +215,7 @@ class FineTune(PoolReader, TrainedLearner[PreTrainedModel]):
         """See `Learner.fit`; `unlabeled` are further rows with the task's inputs, for options that read them."""
         before = None
         if self.continues and self._trained and self._known:
-            left = {name: value.detach().to("cpu", copy=True) for name, value in self.model.state_dict().items()}
-            before = Before(left, self._known)
+            before = Before(weights_of(self.model), self._known)
 
         def once(rows: Dataset, weights: NDArray[np.float32] | None) -> FitReport:
             return self._fit(rows, weights, validation, unlabeled, before)

@@ -11,7 +11,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits as logistic
 from torch.nn.functional import cross_entropy, mse_loss
 
 from hfal import functional as F
-from hfal.nets import CRITIC_STEPS, Trained, batches, critic_loss, mlp, progress, seeded
+from hfal.compute import progress
+from hfal.nets import CRITIC_STEPS, Trained, batches, critic_loss, mlp, seeded
 from hfal.signals import Needs, as_decisions
 from hfal.strategies.base import Context, Selection, by_score, check_whole, drawn, no_costs, picked, register
 from hfal.strategies.heads import cross_fitted, losses_of
